@@ -1,0 +1,306 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gpak_kernel::{
+    policy::{Access, Rule},
+    run::Status,
+};
+
+use crate::settings::BudgetChange;
+
+/// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
+#[derive(Debug, Parser)]
+#[command(name = "gpak", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Prints JSON, one object a line, on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a task in a folder until it is done
+    Run(RunArgs),
+    /// Go on with a run that was interrupted, is out of budget, or waits for somebody
+    Resume(ResumeArgs),
+    /// Look at runs: list, show, events, fork, replay, verify, export
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Put back every file that a run changed
+    Undo {
+        /// The run, or the beginning of its id [default: the latest]
+        run: Option<String>,
+    },
+    /// The models of this machine: list, pull, add, bench
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// The settings, and where each came from
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Say what is there and what to do about what is not
+    Doctor(Place),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The folder that is worked in.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The folder to work in
+    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
+    pub workspace: PathBuf,
+}
+
+/// What bounds a run.
+#[derive(Debug, Clone, Args)]
+pub struct Bounds {
+    /// Do without asking what would be asked for; what the policy denies stays denied
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Bounds, as in `steps=60,minutes=30,tokens=500000,cost=0.5`
+    #[arg(long, value_name = "BOUNDS", value_parser = BudgetChange::parse)]
+    pub budget: Option<BudgetChange>,
+
+    /// Allow a tool: `TOOL` or `TOOL:ARGUMENT=PATTERN`, as in `run_command:command=cargo *`
+    #[arg(long, value_name = "RULE", value_parser = allow)]
+    pub allow: Vec<Rule>,
+
+    /// Deny a tool, likewise
+    #[arg(long, value_name = "RULE", value_parser = deny)]
+    pub deny: Vec<Rule>,
+}
+
+/// `gpak run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The task, in your words; read from standard input where it is not given or is `-`
+    #[arg(value_name = "TASK")]
+    pub task: Vec<String>,
+
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    pub place: Place,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    pub bounds: Bounds,
+}
+
+/// `gpak resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run, or the beginning of its id [default: the latest]
+    pub run: Option<String>,
+
+    /// Another model than before
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    pub bounds: Bounds,
+}
+
+/// `gpak runs`
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List runs, newest first
+    List {
+        /// Only those that are
+        #[arg(long, value_enum)]
+        status: Option<StatusArg>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show a run as a tree of steps
+    Show {
+        /// The run, or the beginning of its id [default: the latest]
+        run: Option<String>,
+        /// Show results whole, not their first lines
+        #[arg(long)]
+        full: bool,
+    },
+    /// Print the entries of a run
+    Events {
+        /// The run, or the beginning of its id [default: the latest]
+        run: Option<String>,
+        /// From this number on
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Go on as entries are written, until the run ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Make a run that shares the entries of another up to a point; `gpak resume` goes on from there
+    Fork {
+        /// The run, or the beginning of its id
+        run: String,
+        /// The last entry to share [default: the last there is before its end]
+        #[arg(long, value_name = "NUMBER")]
+        at: Option<u64>,
+        /// The folder the fork works in [default: the same]
+        #[arg(short = 'C', long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Check that the same replies still lead to the same decisions, or do a run again
+    Replay {
+        /// The run, or the beginning of its id [default: the latest]
+        run: Option<String>,
+        /// Do it again for real in this folder, with the recorded replies
+        #[arg(short = 'C', long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Check that no entry was changed after it was written
+    Verify {
+        /// The run, or the beginning of its id [default: all]
+        run: Option<String>,
+    },
+    /// Write a run as JSON lines, one entry each
+    Export {
+        /// The run, or the beginning of its id [default: the latest]
+        run: Option<String>,
+        /// The file [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// The statuses of a run.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs, reason = "each is the status of that name")]
+pub enum StatusArg {
+    Pending,
+    Running,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl From<StatusArg> for Status {
+    fn from(status: StatusArg) -> Self {
+        match status {
+            StatusArg::Pending => Self::Pending,
+            StatusArg::Running => Self::Running,
+            StatusArg::Waiting => Self::Waiting,
+            StatusArg::Completed => Self::Completed,
+            StatusArg::Failed => Self::Failed,
+            StatusArg::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// `gpak models`
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the models that are here and those that can be pulled
+    List,
+    /// Fetch a model, once
+    Pull {
+        /// The model [default: the default model]
+        model: Option<String>,
+    },
+    /// Add a model from a file that is already here
+    Add {
+        /// The GGUF file
+        file: PathBuf,
+    },
+    /// Measure a model: how fast it is, how well it calls tools, how well it does tasks
+    Bench(BenchArgs),
+}
+
+/// `gpak models bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The model [default: as for `run`]
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// Run our agent tasks
+    #[arg(long)]
+    pub agent: bool,
+    /// The agent tasks of this folder, not the built-in ones
+    #[arg(long, value_name = "DIR", requires = "agent")]
+    pub tasks: Option<PathBuf>,
+    /// Only these tasks
+    #[arg(long, value_name = "ID", requires = "agent")]
+    pub only: Vec<String>,
+    /// Only one half of the tasks
+    #[arg(long, value_enum, requires = "agent")]
+    pub half: Option<Half>,
+    /// Run the first so many cases of each part of the Berkeley Function Calling data
+    #[arg(long, value_name = "CASES", num_args = 0..=1, default_missing_value = "100")]
+    pub bfcl: Option<usize>,
+}
+
+/// The halves of a set of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Half {
+    /// May be looked at to make the agent better
+    Tuning,
+    /// Is only measured
+    HeldOut,
+}
+
+/// `gpak config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the settings
+    Show {
+        /// Say where each came from
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+        place: Place,
+    },
+    /// Print where settings, data and models are kept
+    Paths,
+}
+
+fn allow(text: &str) -> Result<Rule, String> {
+    rule(Access::Allow, text)
+}
+
+fn deny(text: &str) -> Result<Rule, String> {
+    rule(Access::Deny, text)
+}
+
+/// `TOOL` or `TOOL:ARGUMENT=PATTERN`.
+fn rule(access: Access, text: &str) -> Result<Rule, String> {
+    let (tool, arg) = match text.split_once(':') {
+        Some((tool, arg)) => (tool, Some(arg)),
+        None => (text, None),
+    };
+    let mut args = serde_json::Map::new();
+    if let Some(arg) = arg {
+        let (name, pattern) = arg
+            .split_once('=')
+            .ok_or("after `:` comes ARGUMENT=PATTERN, as in `run_command:command=cargo *`")?;
+        args.insert(name.to_owned(), pattern.into());
+    }
+    if tool.is_empty() {
+        return Err("it begins with the name of a tool, or `*`".to_owned());
+    }
+    Ok(Rule {
+        access,
+        tool: Some(tool.to_owned()),
+        effect: None,
+        args,
+    })
+}

@@ -1,0 +1,277 @@
+//! The evaluation set: small agent tasks over files (`examples/evals`).
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Check;
+
+/// A task, with all that is needed to set it up and to judge what came of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Its name.
+    pub id: String,
+    /// Which half it belongs to.
+    pub split: Split,
+    /// What sort of work it is.
+    pub kind: String,
+    /// 1 is one look, 2 is a look and a change, 3 is several steps.
+    pub level: u8,
+    /// What the agent is told.
+    pub task: String,
+    /// What the workspace holds at the beginning.
+    pub files: BTreeMap<String, String>,
+    /// What must hold at the end.
+    #[serde(rename = "check")]
+    pub checks: Vec<Check>,
+    /// A way to do it.
+    pub solution: Solution,
+    /// Answers that are not enough.
+    #[serde(default)]
+    pub wrong: Vec<Wrong>,
+}
+
+/// The two halves of the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// May be looked at to make the agent better.
+    Tuning,
+    /// Is only measured.
+    HeldOut,
+}
+
+impl Split {
+    /// Its name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tuning => "tuning",
+            Self::HeldOut => "held out",
+        }
+    }
+}
+
+/// A way to do a task.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Solution {
+    /// What is answered.
+    pub answer: String,
+    /// What is written.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// What is deleted.
+    #[serde(default)]
+    pub removed: Vec<String>,
+}
+
+/// An answer that is not enough, if no file is changed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrong {
+    /// The answer.
+    pub answer: String,
+}
+
+/// Why a set of tasks cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A task's file is wrong.
+    #[error("the task {name} is wrong: {reason}")]
+    Task {
+        /// Its file.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk said no.
+    #[error("cannot use {path}: {error}")]
+    Io {
+        /// What was to be read or written.
+        path: String,
+        /// What went wrong.
+        error: std::io::Error,
+    },
+}
+
+impl EvalError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |error| Self::Io { path, error }
+    }
+}
+
+impl Task {
+    fn parse(name: &str, text: &str) -> Result<Self, EvalError> {
+        let wrong = |reason: String| EvalError::Task { name: name.to_owned(), reason };
+        let task: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if task.checks.is_empty() {
+            return Err(wrong("it has no check".into()));
+        }
+        let written = task.files.keys().chain(task.solution.files.keys()).chain(&task.solution.removed);
+        for path in written {
+            if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(wrong(format!("{path} is not a path in the workspace")));
+            }
+        }
+        Ok(task)
+    }
+
+    /// Lays out the task's files in a folder.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn lay_out(&self, workspace: &Path) -> Result<(), EvalError> {
+        write_all(workspace, &self.files)
+    }
+
+    /// Why the checks do not hold, if they do not.
+    pub fn judge(&self, workspace: &Path, answer: &str) -> Option<String> {
+        self.checks.iter().find_map(|check| check.complaint(self, workspace, answer))
+    }
+}
+
+fn write_all(workspace: &Path, files: &BTreeMap<String, String>) -> Result<(), EvalError> {
+    for (path, content) in files {
+        let path = workspace.join(path);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.and_then(|()| std::fs::write(&path, content)).map_err(EvalError::io(&path))?;
+    }
+    Ok(())
+}
+
+/// The tasks that gpak was built with.
+///
+/// # Errors
+/// None, as a test makes sure.
+pub fn builtin() -> Result<Vec<Task>, EvalError> {
+    BUILTIN.iter().map(|(name, text)| Task::parse(name, text)).collect()
+}
+
+/// The tasks of a folder: every `.toml` file is one.
+///
+/// # Errors
+/// If the folder cannot be read or a task is wrong.
+pub fn load(dir: &Path) -> Result<Vec<Task>, EvalError> {
+    let entries = std::fs::read_dir(dir).map_err(EvalError::io(dir))?;
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(EvalError::io(path))?;
+        Task::parse(&path.display().to_string(), &text)
+    };
+    paths.iter().map(read).collect()
+}
+
+macro_rules! tasks {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../../examples/evals/", $name, ".toml")))),*]
+    };
+}
+
+/// Pairs of a kind: the first of each is for tuning, the second is held out.
+const BUILTIN: &[(&str, &str)] = tasks! {
+    "count-error-lines" "count-functions"
+    "find-constant" "find-customer"
+    "fix-typo-readme" "fix-typo-command"
+    "rename-drafts" "move-logs"
+    "csv-email" "csv-lowest-stock"
+    "sum-expenses" "sum-hours"
+    "report-first-lines" "report-titles"
+    "json-port" "json-theme"
+    "bump-cargo" "bump-package"
+    "todo-list" "fixme-list"
+    "delete-tmp" "delete-backups"
+    "longest-file" "largest-file"
+    "doc-leave" "doc-timeout"
+    "compare-lines" "compare-names"
+    "add-name" "add-step"
+    "replace-word" "rename-function"
+    "search-edit-timeout" "search-edit-price"
+    "nested-code" "nested-status"
+    "run-script" "run-build"
+    "fix-mean" "fix-greeting"
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn each(mut test: impl FnMut(&Task, &Path)) {
+        for task in builtin().unwrap() {
+            let workspace = tempfile::tempdir().unwrap();
+            task.lay_out(workspace.path()).unwrap();
+            test(&task, workspace.path());
+        }
+    }
+
+    #[test]
+    fn an_agent_that_does_nothing_solves_nothing() {
+        each(|task, workspace| assert!(task.judge(workspace, "").is_some(), "{}", task.id));
+    }
+
+    #[test]
+    fn the_task_itself_as_an_answer_solves_nothing() {
+        each(|task, workspace| assert!(task.judge(workspace, &task.task).is_some(), "{}", task.id));
+    }
+
+    #[test]
+    fn a_wrong_answer_does_not_solve_a_task() {
+        let mut count = 0;
+        each(|task, workspace| {
+            for wrong in &task.wrong {
+                count += 1;
+                assert!(task.judge(workspace, &wrong.answer).is_some(), "{}: {}", task.id, wrong.answer);
+            }
+        });
+        assert!(count > 30);
+    }
+
+    #[test]
+    fn a_right_answer_without_the_work_does_not_solve_a_task_about_files() {
+        each(|task, workspace| {
+            if !task.solution.files.is_empty() || !task.solution.removed.is_empty() {
+                assert!(task.judge(workspace, &task.solution.answer).is_some(), "{}", task.id);
+            }
+        });
+    }
+
+    #[test]
+    fn the_solution_solves_every_task() {
+        each(|task, workspace| {
+            write_all(workspace, &task.solution.files).unwrap();
+            for path in &task.solution.removed {
+                std::fs::remove_file(workspace.join(path)).unwrap();
+            }
+            assert_eq!(task.judge(workspace, &task.solution.answer), None, "{}", task.id);
+        });
+    }
+
+    #[test]
+    fn the_halves_are_alike_and_hold_every_file_of_the_folder() {
+        let tasks = builtin().unwrap();
+        let of = |split| {
+            let mut all: Vec<_> = tasks.iter().filter(|t| t.split == split).map(|t| (t.kind.clone(), t.level)).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(of(Split::Tuning), of(Split::HeldOut));
+        assert!(of(Split::HeldOut).len() >= 16);
+        let folder = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/evals")).unwrap();
+        let ids = |tasks: &[Task]| tasks.iter().map(|task| task.id.clone()).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(ids(&folder), ids(&tasks));
+        assert_eq!(ids(&tasks).len(), tasks.len());
+    }
+
+    #[test]
+    fn a_task_that_writes_outside_its_workspace_is_refused() {
+        let (_, text) = BUILTIN[0];
+        let text = text.replacen("\"logs/app.log\"", "\"../app.log\"", 2);
+        assert!(Task::parse("x", &text).is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! What each command does.
+
+pub mod bench;
+pub mod config;
+pub mod doctor;
+pub mod models;
+pub mod run;
+pub mod runs;
+pub mod undo;
+
+/// A JSON object on a line of its own on standard output.
+pub fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => println!("{text}"),
+        Err(why) => eprintln!("gpak: this cannot be shown as JSON: {why}"),
+    }
+}

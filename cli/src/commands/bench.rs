@@ -1,0 +1,188 @@
+//! `gpak models bench`.
+
+use std::{path::Path, sync::Arc};
+
+use gpak_kernel::{
+    event::{Outcome, RunId, RunSpec},
+    journal::MemoryJournal,
+    model::{Model, embedded},
+    policy::{Budget, Permissions},
+    run::{Driver, Ended, Machine, Nobody, Resumption, SystemClock},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::{BenchArgs, Half},
+    bench::{
+        agent::{self, Attempt},
+        bfcl,
+        evals::{self, Split, Task},
+    },
+    commands::print_json,
+    failure::{DONE, Failure},
+    home::Home,
+    pulling,
+    settings::Settings,
+    show::live,
+    wire,
+};
+
+/// `gpak models bench`: speed where nothing else is asked for.
+pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failure> {
+    let settings = Settings::read(home, Path::new("."))?;
+    let id = args.model.as_deref().or(settings.model.value.as_deref());
+    let window = settings.window.value;
+    if !args.agent && args.bfcl.is_none() {
+        return speed(home, id, window, json).await;
+    }
+    let mind = wire::mind(home, id, window).await?;
+    if let Some(cases) = args.bfcl {
+        calls(home, mind.model.as_ref(), cases, json).await?;
+    }
+    if args.agent {
+        tasks(home, mind.model.clone(), &args, json).await?;
+    }
+    Ok(DONE)
+}
+
+async fn speed(home: &Home, id: Option<&str>, window: u32, json: bool) -> Result<u8, Failure> {
+    let (path, options) = wire::embedded_file(home, id, window).await?;
+    let measuring = tokio::task::spawn_blocking(move || embedded::measure(path, options));
+    let figures = measuring.await.map_err(|why| Failure::new(why.to_string()))??;
+    if json {
+        print_json(&figures);
+    } else {
+        for (what, value) in lines(&figures) {
+            println!("{what:22} {value}");
+        }
+    }
+    Ok(DONE)
+}
+
+fn lines(figures: &embedded::Figures) -> [(&'static str, String); 8] {
+    let megabytes = |bytes: u64| format!("{} MB", bytes / 1_000_000);
+    let reading = format!(
+        "{:.1} tokens/s ({} tokens)",
+        figures.prefill_tokens_s, figures.prefill_tokens
+    );
+    let first = format!(
+        "{:.2} s ({} tokens cached)",
+        figures.first_token_cached_s, figures.cached_tokens
+    );
+    [
+        ("load", format!("{:.2} s", figures.load_s)),
+        ("reading", reading),
+        ("writing", format!("{:.1} tokens/s", figures.decode_tokens_s)),
+        ("writing a step", format!("{:.1} tokens/s", figures.step_tokens_s)),
+        ("mask", format!("{:.3} ms a token", figures.mask_ms)),
+        ("first token, warm", first),
+        ("resident", megabytes(figures.resident_bytes)),
+        ("resident at most", megabytes(figures.resident_peak_bytes)),
+    ]
+}
+
+async fn calls(home: &Home, model: &dyn Model, cases: usize, json: bool) -> Result<(), Failure> {
+    let cache = home.cache.clone();
+    let fetching =
+        tokio::task::spawn_blocking(move || bfcl::fetch(&cache, &Default::default(), &mut pulling::Progress::new()));
+    let data = fetching.await.map_err(|why| Failure::new(why.to_string()))?;
+    let failed = |why: bfcl::BfclError| Failure::new(why.to_string());
+    let data = data.map_err(failed)?;
+    let report = bfcl::run(model, &data, cases, |_, one| {
+        if !json {
+            let mark = if one.complaint.is_none() { "✓" } else { "✗" };
+            eprintln!("{mark} {} {}", one.id, one.complaint.as_deref().unwrap_or_default());
+        }
+    });
+    let report = report.await.map_err(failed)?;
+    match json {
+        true => print_json(&report),
+        false => println!("{report}"),
+    }
+    Ok(())
+}
+
+async fn tasks(home: &Home, model: Arc<dyn Model>, args: &BenchArgs, json: bool) -> Result<(), Failure> {
+    let failed = |why: evals::EvalError| Failure::new(why.to_string());
+    let mut tasks = match &args.tasks {
+        Some(dir) => evals::load(dir),
+        None => evals::builtin(),
+    }
+    .map_err(failed)?;
+    let wanted = |task: &Task| match args.half {
+        None => true,
+        Some(Half::Tuning) => task.split == Split::Tuning,
+        Some(Half::HeldOut) => task.split == Split::HeldOut,
+    };
+    tasks.retain(|task| wanted(task) && (args.only.is_empty() || args.only.contains(&task.id)));
+    let id = model.profile().id();
+    let attempt = async |task: &Task, workspace: &Path| match attempt(home, &model, task, workspace).await {
+        Ok(attempt) => attempt,
+        Err(why) => Attempt {
+            ended: why.to_string(),
+            ..Attempt::default()
+        },
+    };
+    let report = agent::run(&id, &tasks, attempt, |judged| {
+        if !json {
+            println!("{judged}");
+        }
+    });
+    let report = report.await.map_err(failed)?;
+    match json {
+        true => print_json(&report.json()),
+        false => println!("\n{report}"),
+    }
+    Ok(())
+}
+
+/// One task, as `gpak run --yes` would do it, with a journal that is not kept.
+async fn attempt(
+    home: &Home,
+    model: &Arc<dyn Model>,
+    task: &Task,
+    workspace: &Path,
+) -> Result<Attempt, Failure> {
+    let driver = Driver {
+        journal: Arc::new(MemoryJournal::default()),
+        model: model.clone(),
+        toolbox: wire::toolbox(home)?,
+        human: Arc::new(Nobody),
+        clock: Arc::new(SystemClock),
+        instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),
+        stop: CancellationToken::new(),
+    };
+    let run = RunId::random();
+    let spec = RunSpec {
+        task: task.task.clone(),
+        workspace: workspace.to_owned(),
+        model: model.profile().id(),
+        budget: Budget::default(),
+        permissions: Permissions {
+            yes: true,
+            ..Permissions::default()
+        },
+        attended: false,
+        origin: None,
+    };
+    driver.create(run, spec).await?;
+    let ended = driver.drive(run, Resumption::default(), &mut ()).await?;
+    let entries = driver.journal.read(run, 1).await?;
+    if std::env::var_os("GPAK_BENCH_TRACE").is_some() {
+        eprintln!("{}", crate::show::tree::tree(run, &entries, true));
+    }
+    let spent = Machine::fold(&entries).state().spent;
+    Ok(Attempt {
+        answer: match &ended {
+            Ended::Finished(Outcome::Completed { answer }) => answer.clone(),
+            _ => String::new(),
+        },
+        ended: match &ended {
+            Ended::Finished(outcome) => live::ending(outcome),
+            Ended::Paused(reason) => live::waiting(reason),
+        },
+        steps: spent.steps,
+        tokens: spent.tokens,
+        ms: spent.wall_ms,
+    })
+}

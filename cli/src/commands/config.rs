@@ -1,0 +1,72 @@
+//! `gpak config`.
+
+use crate::{
+    args::ConfigCommand,
+    commands::print_json,
+    failure::{DONE, Failure},
+    home::Home,
+    settings::{Setting, Settings},
+    wire,
+};
+
+/// `gpak config`
+pub fn config(home: &Home, command: ConfigCommand, json: bool) -> Result<u8, Failure> {
+    match command {
+        ConfigCommand::Show { origin, place } => {
+            let settings = Settings::read(home, &wire::workspace(&place.workspace)?)?;
+            for (name, value, from) in lines(&settings) {
+                if json {
+                    print_json(&serde_json::json!({"setting": name, "value": value, "origin": from}));
+                } else if origin {
+                    println!("{name} = {value}  # {from}");
+                } else {
+                    println!("{name} = {value}");
+                }
+            }
+            for ignored in &settings.ignored {
+                eprintln!("gpak: ignored {ignored}");
+            }
+        }
+        ConfigCommand::Paths => {
+            let paths = [
+                ("settings", home.config_file()),
+                ("data", home.data.clone()),
+                ("models", home.models()),
+            ];
+            for (what, path) in paths {
+                if json {
+                    print_json(&serde_json::json!({"what": what, "path": path}));
+                } else {
+                    println!("{what:8}  {}", path.display());
+                }
+            }
+        }
+    }
+    Ok(DONE)
+}
+
+/// Each setting with its value as TOML and where it came from.
+fn lines(settings: &Settings) -> Vec<(String, String, String)> {
+    let model = settings.model.value.as_deref();
+    let mut lines = vec![
+        (
+            "model".to_owned(),
+            format!("\"{}\"", model.unwrap_or("embedded, the default one")),
+            settings.model.origin.to_string(),
+        ),
+        line("window", &settings.window),
+        line("budget.steps", &settings.steps),
+        line("budget.tokens", &settings.tokens),
+        line("budget.cost", &settings.cost),
+        line("budget.minutes", &settings.minutes),
+    ];
+    lines.extend(settings.rules.iter().map(|rule| {
+        let value = serde_json::to_string(&rule.value).unwrap_or_default();
+        ("permission".to_owned(), value, rule.origin.to_string())
+    }));
+    lines
+}
+
+fn line<T: std::fmt::Display>(name: &str, setting: &Setting<T>) -> (String, String, String) {
+    (name.to_owned(), setting.value.to_string(), setting.origin.to_string())
+}

@@ -1,0 +1,284 @@
+//! `gpak run` and `gpak resume`.
+
+use std::{
+    io::{IsTerminal, Read},
+    sync::Arc,
+};
+
+use gpak_kernel::{
+    entry::Entry,
+    event::{Outcome, PauseReason, RunId, RunSpec},
+    model::Delta,
+    policy::Spent,
+    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::{ResumeArgs, RunArgs},
+    commands::print_json,
+    failure::{DONE, FAILED, Failure, INTERRUPTED, NEEDS_APPROVAL, OUT_OF_BUDGET},
+    home::Home,
+    human,
+    settings::Settings,
+    show::{self, live},
+    wire,
+};
+
+/// `gpak run`
+pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> {
+    let task = task(&args.task)?;
+    let workspace = wire::workspace(&args.place.workspace)?;
+    let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
+    tell_ignored(&settings);
+    let stop = stop_on_ctrl_c();
+    let mind = wire::mind(home, settings.model.value.as_deref(), settings.window.value).await?;
+    let attended = !json && human::is_there();
+    let spec = RunSpec {
+        task,
+        workspace,
+        model: mind.model.profile().id(),
+        budget: settings.budget(),
+        permissions: settings.permissions(),
+        attended,
+        origin: None,
+    };
+    let session = Session::new(json, attended);
+    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let run = RunId::random();
+    driver.create(run, spec).await?;
+    session.drive(&driver, Some(&mind), run, Resumption { attended, ..Resumption::default() }).await
+}
+
+/// `gpak resume`
+pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Failure> {
+    let journal = wire::journal(home)?;
+    let run = wire::run_id(journal.as_ref(), args.run.as_deref()).await?;
+    let entries = journal.read(run, 1).await?;
+    let machine = Machine::fold(&entries);
+    let state = machine.state();
+    let Some(spec) = &state.spec else {
+        return Err(Failure::new(format!("run {run} does not begin with its task")));
+    };
+    if let Some(outcome) = &state.outcome {
+        return Err(Failure::usage(format!("run {} is over: {}", run.short(), live::ending(outcome)))
+            .help("`gpak runs fork` goes on from an earlier point of it"));
+    }
+    let settings = Settings::read(home, &spec.workspace)?;
+    let model = args.model.as_ref().or(Some(&spec.model));
+    let stop = stop_on_ctrl_c();
+    let mind = wire::mind(home, model.map(String::as_str), settings.window.value).await?;
+    let attended = !json && human::is_there();
+    let session = Session::new(json, attended);
+    let resumption = resumption(&args, spec, state, attended);
+    drop(journal);
+    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    session.drive(&driver, Some(&mind), run, resumption).await
+}
+
+/// What changes: bounds count from what the run was given, not from what it has left.
+fn resumption(args: &ResumeArgs, spec: &RunSpec, state: &State, attended: bool) -> Resumption {
+    let mut permissions = spec.permissions.clone();
+    permissions.yes |= args.bounds.yes;
+    permissions.rules.extend(args.bounds.allow.iter().chain(&args.bounds.deny).cloned());
+    let asked = args.bounds.budget.clone();
+    // Resumed without a word about the budget, a run that ran out of it gets as much again.
+    let again = matches!(state.paused, Some(PauseReason::Budget { .. })).then(|| {
+        let mut budget = spec.budget;
+        let Spent { steps, tokens, cost, wall_ms } = state.spent;
+        let built_in = gpak_kernel::policy::Budget::default();
+        budget.steps = budget.steps.max(steps + built_in.steps);
+        budget.tokens = budget.tokens.max(tokens + built_in.tokens);
+        budget.cost = budget.cost.max(cost + built_in.cost);
+        budget.wall_ms = budget.wall_ms.max(wall_ms + built_in.wall_ms);
+        budget
+    });
+    Resumption {
+        budget: asked.map(|change| change.apply(spec.budget)).or(again),
+        permissions: (permissions != spec.permissions).then_some(permissions),
+        attended,
+    }
+}
+
+/// The words given, or standard input where there are none and it is no terminal.
+fn task(words: &[String]) -> Result<String, Failure> {
+    let task = words.join(" ");
+    if !task.is_empty() && task != "-" {
+        return Ok(task);
+    }
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::usage("the task is missing")
+            .help("say what is to be done, as in: gpak run \"list the TODOs in src\""));
+    }
+    let mut text = String::new();
+    stdin
+        .read_to_string(&mut text)
+        .map_err(|why| Failure::usage(format!("the task cannot be read from standard input: {why}")))?;
+    Ok(text)
+}
+
+/// Says on standard error what a workspace's settings may not say.
+fn tell_ignored(settings: &Settings) {
+    for ignored in &settings.ignored {
+        eprintln!("gpak: ignored {ignored}");
+    }
+}
+
+/// Cancelled at the first Ctrl-C (or SIGTERM); at the second the process ends at once.
+fn stop_on_ctrl_c() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        for signal in 0.. {
+            if !next_signal().await {
+                return;
+            }
+            if signal > 0 {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            stopped.cancel();
+        }
+    });
+    stop
+}
+
+/// Waits for Ctrl-C or SIGTERM; false if signals cannot be had.
+async fn next_signal() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return false;
+    };
+    tokio::select! {
+        signal = interrupt.recv() => signal.is_some(),
+        signal = terminate.recv() => signal.is_some(),
+    }
+}
+
+/// One drive of a run, shown.
+pub struct Session {
+    json: bool,
+    attended: bool,
+    live: live::Live,
+}
+
+impl Session {
+    /// Shown as JSON or for people.
+    pub fn new(json: bool, attended: bool) -> Self {
+        let live = live::Live::new();
+        Self {
+            json,
+            attended,
+            live,
+        }
+    }
+
+    /// Who is asked.
+    pub fn human(&self) -> Arc<dyn Human> {
+        if self.attended {
+            let spinner = self.live.spinner();
+            Arc::new(human::Terminal { spinner })
+        } else {
+            Arc::new(Nobody)
+        }
+    }
+
+    /// Drives the run, shows it, and says how it ended.
+    pub async fn drive(
+        self,
+        driver: &gpak_kernel::run::Driver,
+        mind: Option<&wire::Mind>,
+        run: RunId,
+        resumption: Resumption,
+    ) -> Result<u8, Failure> {
+        let mut watching = Watching {
+            json: self.json,
+            live: self.live,
+            spent: Spent::default(),
+            denied: 0,
+        };
+        let ended = driver.drive(run, resumption, &mut watching).await;
+        watching.live.end();
+        let ended = ended?;
+        if let (Ended::Finished(_), Some(mind)) = (&ended, mind) {
+            mind.check_used_up()?;
+        }
+        if !self.json {
+            tell_end(run, &ended, &watching);
+        }
+        Ok(code(&ended, watching.denied))
+    }
+}
+
+struct Watching {
+    json: bool,
+    live: live::Live,
+    spent: Spent,
+    /// Calls that were not made because nobody could approve them.
+    denied: usize,
+}
+
+impl Observer for Watching {
+    fn entry(&mut self, entry: &Entry, state: &State) {
+        use gpak_kernel::event::{CallOutcome, Event, Refusal};
+        self.spent = state.spent;
+        if let Event::ToolFinished {
+            outcome: CallOutcome::Refused { by: Refusal::Permission, .. },
+            ..
+        } = &entry.event
+        {
+            self.denied += 1;
+        }
+        if self.json {
+            print_json(entry);
+        } else {
+            self.live.entry(entry, state);
+        }
+    }
+
+    fn delta(&mut self, delta: Delta<'_>) {
+        if !self.json {
+            self.live.delta(delta);
+        }
+    }
+}
+
+fn tell_end(run: RunId, ended: &Ended, watching: &Watching) {
+    let (id, spent) = (run.short(), show::spent(&watching.spent));
+    match ended {
+        Ended::Finished(outcome) => {
+            eprintln!("{} · {spent}", live::ending(outcome));
+            if let Outcome::Completed { answer } = outcome {
+                println!("{answer}");
+            }
+            if watching.denied > 0 {
+                eprintln!(
+                    "{} denied, as nobody was there to approve; `--yes` or `--allow` lets them through",
+                    show::counted(watching.denied as u64, "call")
+                );
+            }
+        }
+        Ended::Paused(reason) => {
+            eprintln!("{} · {spent}", live::waiting(reason));
+            let more = match reason {
+                PauseReason::Budget { .. } => " --budget steps=80,minutes=30",
+                _ => "",
+            };
+            eprintln!("go on with: gpak resume {id}{more}");
+        }
+    }
+}
+
+fn code(ended: &Ended, denied: usize) -> u8 {
+    match ended {
+        Ended::Finished(Outcome::Completed { .. }) => DONE,
+        Ended::Finished(Outcome::Cancelled) | Ended::Paused(PauseReason::Interrupted) => INTERRUPTED,
+        Ended::Finished(Outcome::Failed { .. }) if denied > 0 => NEEDS_APPROVAL,
+        Ended::Finished(Outcome::Failed { .. }) => FAILED,
+        Ended::Paused(PauseReason::Budget { .. }) => OUT_OF_BUDGET,
+        Ended::Paused(PauseReason::Unanswered) => NEEDS_APPROVAL,
+        Ended::Paused(PauseReason::Model { .. } | PauseReason::Tool { .. }) => FAILED,
+    }
+}

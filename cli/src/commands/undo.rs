@@ -1,0 +1,67 @@
+//! `gpak undo`.
+
+use std::sync::Arc;
+
+use gpak_kernel::{
+    model::CallId,
+    run::{Machine, Nobody, replay},
+};
+use gpak_tools::UndoStore;
+
+use crate::{
+    commands::print_json,
+    failure::{DONE, FAILED, Failure},
+    home::Home,
+    wire,
+};
+
+/// `gpak undo`: all or nothing. If anything changed since, it is named and nothing is touched.
+pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, Failure> {
+    let journal = wire::journal(home)?;
+    let run = wire::run_id(journal.as_ref(), prefix).await?;
+    let entries = journal.read(run, 1).await?;
+    let machine = Machine::fold(&entries);
+    let state = machine.state();
+    let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
+        return Err(Failure::usage(format!("run {} never started", run.short())));
+    };
+    let newest_first: Vec<CallId> = state.undoable().iter().map(|call| call.id).collect();
+    let store = UndoStore::new(home.undo());
+    let conflicts = store
+        .conflicts(run, &newest_first, &spec.workspace)
+        .await
+        .map_err(|why| Failure::new(why.to_string()))?;
+    if !conflicts.is_empty() {
+        let named = conflicts.iter().map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
+        return Err(Failure::new(format!(
+            "nothing was undone, because this changed since the run:\n{}",
+            named.collect::<Vec<_>>().join("\n")
+        ))
+        .help("put these back or move them away, and undo again"));
+    }
+    drop(journal);
+    let driver = wire::driver(home, Arc::new(recorded), Arc::new(Nobody), Default::default())?;
+    let undone = driver.undo(run).await?;
+    if json {
+        print_json(&serde_json::json!({
+            "run": run,
+            "restored": undone.restored,
+            "refused": undone.refused,
+            "irreversible": undone.irreversible,
+        }));
+    } else {
+        for line in &undone.restored {
+            println!("{line}");
+        }
+        if undone.restored.is_empty() && undone.refused.is_empty() {
+            println!("there was nothing to undo");
+        }
+        for line in &undone.refused {
+            eprintln!("not undone: {line}");
+        }
+        for line in &undone.irreversible {
+            eprintln!("cannot be undone: {line}");
+        }
+    }
+    Ok(if undone.refused.is_empty() { DONE } else { FAILED })
+}

@@ -1,0 +1,66 @@
+//! Where settings, data and models are kept.
+
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+
+use crate::failure::Failure;
+
+/// The folders of gpak on this machine.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// Settings: `config.toml`.
+    pub config: PathBuf,
+    /// Journals and what undo needs.
+    pub data: PathBuf,
+    /// Models and what can be made again.
+    pub cache: PathBuf,
+}
+
+impl Home {
+    /// The folders under `GPAK_HOME` where it is set, else the user's own.
+    pub fn find() -> Result<Self, Failure> {
+        if let Some(home) = std::env::var_os("GPAK_HOME").filter(|home| !home.is_empty()) {
+            let home = std::path::absolute(Path::new(&home))
+                .map_err(|why| Failure::usage(format!("GPAK_HOME cannot be used: {why}")))?;
+            return Ok(Self {
+                config: home.join("config"),
+                data: home.join("data"),
+                cache: home.join("cache"),
+            });
+        }
+        let dirs = ProjectDirs::from("", "", "gpak").ok_or_else(|| {
+            Failure::new("this user has no home folder").help("set GPAK_HOME to a folder of your own")
+        })?;
+        Ok(Self {
+            config: dirs.config_dir().to_owned(),
+            data: dirs.data_dir().to_owned(),
+            cache: dirs.cache_dir().to_owned(),
+        })
+    }
+
+    /// The settings of this user.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// What undo needs.
+    pub fn undo(&self) -> PathBuf {
+        self.data.join("undo")
+    }
+
+    /// GGUF files.
+    pub fn models(&self) -> PathBuf {
+        self.cache.join("models")
+    }
+
+    /// What embedded models keep of prompts they have read.
+    pub fn model_state(&self) -> PathBuf {
+        self.cache.join("model-state")
+    }
+
+    /// All of them: no tool may write there.
+    pub fn protected(&self) -> Vec<PathBuf> {
+        vec![self.config.clone(), self.data.clone(), self.cache.clone()]
+    }
+}

@@ -1,0 +1,383 @@
+//! The settings, from the least particular place to the most: built in, the user's `config.toml`, the
+//! workspace's `.gpak/config.toml` (which can only tighten), `GPAK_*` in the environment, flags.
+
+use std::{fmt, path::Path, str::FromStr};
+
+use gpak_kernel::policy::{Access, Budget, Permissions, Rule};
+use serde::Deserialize;
+
+use crate::{
+    args::Bounds,
+    failure::{Failure, file},
+    home::Home,
+};
+
+/// Tokens that an embedded model's window has, where nothing else is said.
+const WINDOW: u32 = 8192;
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    BuiltIn,
+    /// A file.
+    File(std::path::PathBuf),
+    /// The environment.
+    Variable(&'static str),
+    /// The command line.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    fn built_in(value: T) -> Self {
+        let origin = Origin::BuiltIn;
+        Self { value, origin }
+    }
+
+    fn set(&mut self, value: Option<T>, origin: &Origin) {
+        if let Some(value) = value {
+            self.value = value;
+            self.origin = origin.clone();
+        }
+    }
+}
+
+/// All that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The model, as `provider/name`; None is the default embedded one.
+    pub model: Setting<Option<String>>,
+    /// Tokens of an embedded model's window.
+    pub window: Setting<u32>,
+    /// Steps of a run.
+    pub steps: Setting<u32>,
+    /// Tokens of a run.
+    pub tokens: Setting<u64>,
+    /// US dollars of a run.
+    pub cost: Setting<f64>,
+    /// Minutes of a run.
+    pub minutes: Setting<f64>,
+    /// What tools may do.
+    pub rules: Vec<Setting<Rule>>,
+    /// Whether nothing is asked.
+    pub yes: Setting<bool>,
+    /// What a workspace's file said and may not say.
+    pub ignored: Vec<String>,
+}
+
+/// A settings file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SettingsFile {
+    model: Option<String>,
+    window: Option<u32>,
+    budget: BudgetChange,
+    permission: Vec<Rule>,
+}
+
+/// Bounds that are given; the others stay.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetChange {
+    /// Steps.
+    pub steps: Option<u32>,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// US dollars.
+    pub cost: Option<f64>,
+    /// Minutes at work.
+    pub minutes: Option<f64>,
+}
+
+impl BudgetChange {
+    /// Reads `steps=60,minutes=30`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut change = Self::default();
+        for part in text.split(',') {
+            let (name, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("`{part}` is no bound; one looks like `steps=60`"))?;
+            let value = value.trim();
+            match name.trim() {
+                "steps" => change.steps = Some(number(value)?),
+                "tokens" => change.tokens = Some(number(value)?),
+                "cost" => change.cost = Some(amount(value)?),
+                "minutes" => change.minutes = Some(amount(value)?),
+                other => {
+                    return Err(format!(
+                        "there is no bound `{other}`; there are steps, tokens, cost (US dollars) and minutes"
+                    ));
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// `budget` with this change.
+    pub fn apply(&self, mut budget: Budget) -> Budget {
+        budget.steps = self.steps.unwrap_or(budget.steps);
+        budget.tokens = self.tokens.unwrap_or(budget.tokens);
+        budget.cost = self.cost.unwrap_or(budget.cost);
+        budget.wall_ms = self.minutes.map_or(budget.wall_ms, to_ms);
+        budget
+    }
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.replace('_', "").parse().map_err(|_| format!("`{text}` is no whole number"))
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    let amount: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if amount.is_finite() && amount >= 0.0 {
+        Ok(amount)
+    } else {
+        Err(format!("`{text}` is no amount; it must be 0 or more"))
+    }
+}
+
+/// Saturates: a budget of more than the ages is the ages.
+fn to_ms(minutes: f64) -> u64 {
+    (minutes * 60_000.0) as u64
+}
+
+impl Settings {
+    /// The settings for a run in `workspace`, before flags.
+    pub fn read(home: &Home, workspace: &Path) -> Result<Self, Failure> {
+        let mut settings = Self::built_in();
+        let user = home.config_file();
+        if let Some(said) = read(&user)? {
+            settings.take(said, &Origin::File(user));
+        }
+        let own = workspace.join(".gpak").join("config.toml");
+        if let Some(said) = read(&own)? {
+            settings.tighten(said, &Origin::File(own));
+        }
+        settings.take_environment(|name| std::env::var(name).ok())?;
+        Ok(settings)
+    }
+
+    /// With what the command line says.
+    pub fn with_flags(mut self, model: Option<&String>, bounds: &Bounds) -> Self {
+        self.model.set(model.map(|model| Some(model.clone())), &Origin::Flag);
+        self.take_budget(bounds.budget.clone().unwrap_or_default(), &Origin::Flag);
+        self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
+        for rule in bounds.allow.iter().chain(&bounds.deny) {
+            let (value, origin) = (rule.clone(), Origin::Flag);
+            self.rules.push(Setting { value, origin });
+        }
+        self
+    }
+
+    /// What a run may use up.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            steps: self.steps.value,
+            tokens: self.tokens.value,
+            cost: self.cost.value,
+            wall_ms: to_ms(self.minutes.value),
+        }
+    }
+
+    /// What a run may do.
+    pub fn permissions(&self) -> Permissions {
+        Permissions {
+            rules: self.rules.iter().map(|rule| rule.value.clone()).collect(),
+            yes: self.yes.value,
+        }
+    }
+
+    fn built_in() -> Self {
+        let budget = Budget::default();
+        Self {
+            model: Setting::built_in(None),
+            window: Setting::built_in(WINDOW),
+            steps: Setting::built_in(budget.steps),
+            tokens: Setting::built_in(budget.tokens),
+            cost: Setting::built_in(budget.cost),
+            minutes: Setting::built_in(budget.wall_ms as f64 / 60_000.0),
+            rules: Vec::new(),
+            yes: Setting::built_in(false),
+            ignored: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, said: SettingsFile, origin: &Origin) {
+        self.model.set(said.model.map(Some), origin);
+        self.window.set(said.window, origin);
+        self.take_budget(said.budget, origin);
+        self.rules.extend(said.permission.into_iter().map(|value| Setting {
+            value,
+            origin: origin.clone(),
+        }));
+    }
+
+    fn take_budget(&mut self, said: BudgetChange, origin: &Origin) {
+        self.steps.set(said.steps, origin);
+        self.tokens.set(said.tokens, origin);
+        self.cost.set(said.cost, origin);
+        self.minutes.set(said.minutes, origin);
+    }
+
+    /// A repository cannot grant itself anything: it may lower bounds, ask and deny.
+    fn tighten(&mut self, said: SettingsFile, origin: &Origin) {
+        let mut ignore = |what: &str| self.ignored.push(format!("{origin}: {what}"));
+        if said.model.is_some() || said.window.is_some() {
+            ignore("a workspace cannot choose the model or its window");
+        }
+        if said.permission.iter().any(|rule| rule.access == Access::Allow) {
+            ignore("a workspace cannot allow itself anything");
+        }
+        let BudgetChange {
+            steps,
+            tokens,
+            cost,
+            minutes,
+        } = said.budget;
+        let raised = steps.is_some_and(|steps| steps > self.steps.value)
+            || tokens.is_some_and(|tokens| tokens > self.tokens.value)
+            || cost.is_some_and(|cost| cost > self.cost.value)
+            || minutes.is_some_and(|minutes| minutes > self.minutes.value);
+        if raised {
+            ignore("a workspace cannot raise a bound");
+        }
+        let lower = BudgetChange {
+            steps: steps.filter(|steps| *steps <= self.steps.value),
+            tokens: tokens.filter(|tokens| *tokens <= self.tokens.value),
+            cost: cost.filter(|cost| *cost <= self.cost.value),
+            minutes: minutes.filter(|minutes| *minutes <= self.minutes.value),
+        };
+        self.take_budget(lower, origin);
+        let rules = said.permission.into_iter().filter(|rule| rule.access != Access::Allow);
+        self.rules.extend(rules.map(|value| Setting {
+            value,
+            origin: origin.clone(),
+        }));
+    }
+
+    fn take_environment(
+        &mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), Failure> {
+        let read = |name: &'static str| {
+            let value = variable(name).filter(|value| !value.is_empty());
+            value.map(|value| (Origin::Variable(name), value))
+        };
+        let wrong = |origin: &Origin, why: String| Failure::usage(format!("{origin}: {why}"));
+        if let Some((origin, model)) = read("GPAK_MODEL") {
+            self.model.set(Some(Some(model)), &origin);
+        }
+        if let Some((origin, window)) = read("GPAK_WINDOW") {
+            let window = number(&window).map_err(|why| wrong(&origin, why))?;
+            self.window.set(Some(window), &origin);
+        }
+        if let Some((origin, budget)) = read("GPAK_BUDGET") {
+            let budget = BudgetChange::parse(&budget).map_err(|why| wrong(&origin, why))?;
+            self.take_budget(budget, &origin);
+        }
+        Ok(())
+    }
+}
+
+/// The file, if there is one.
+fn read(path: &Path) -> Result<Option<SettingsFile>, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+        Err(error) => return Err(file(path)(error)),
+    };
+    let said = toml::from_str(&text).map_err(|why| {
+        Failure::usage(format!("{} cannot be read:\n{why}", path.display()))
+            .help("mend the file; `gpak config show` lists the settings there are")
+    })?;
+    Ok(Some(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> SettingsFile {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_workspace_can_tighten_and_nothing_else() {
+        let mut settings = Settings::built_in();
+        let origin = Origin::File("repo/.gpak/config.toml".into());
+        settings.tighten(
+            said(
+                r#"
+                model = "evil/model"
+                [budget]
+                steps = 10
+                tokens = 999999999
+                [[permission]]
+                access = "allow"
+                tool = "*"
+                [[permission]]
+                access = "deny"
+                tool = "run_command"
+                "#,
+            ),
+            &origin,
+        );
+        assert_eq!(settings.model.value, None);
+        assert_eq!(settings.steps, Setting { value: 10, origin });
+        assert_eq!(settings.tokens.origin, Origin::BuiltIn);
+        let access: Vec<_> = settings.rules.iter().map(|rule| rule.value.access).collect();
+        assert_eq!(access, [Access::Deny]);
+        assert_eq!(settings.ignored.len(), 3, "{:?}", settings.ignored);
+    }
+
+    #[test]
+    fn the_more_particular_place_wins() {
+        let mut settings = Settings::built_in();
+        settings.take(said("model = \"a/b\"\nbudget.steps = 3"), &Origin::File("user".into()));
+        let environment = |name: &str| match name {
+            "GPAK_MODEL" => Some("c/d".to_owned()),
+            "GPAK_BUDGET" => Some("minutes=0.5".to_owned()),
+            _ => None,
+        };
+        settings.take_environment(environment).unwrap();
+        assert_eq!(settings.model.value.as_deref(), Some("c/d"));
+        assert_eq!(settings.model.origin, Origin::Variable("GPAK_MODEL"));
+        assert_eq!(settings.budget().steps, 3);
+        assert_eq!(settings.budget().wall_ms, 30_000);
+    }
+
+    #[test]
+    fn a_bound_that_is_none_is_refused() {
+        for (text, part) in [
+            ("steps", "looks like"),
+            ("steps=many", "whole number"),
+            ("cost=-1", "0 or more"),
+            ("cost=NaN", "0 or more"),
+            ("speed=1", "there are steps"),
+        ] {
+            let why = BudgetChange::parse(text).unwrap_err();
+            assert!(why.contains(part), "{text}: {why}");
+        }
+    }
+}

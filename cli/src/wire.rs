@@ -1,0 +1,159 @@
+//! Puts the parts together: the only place that knows them all.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gpak_kernel::{
+    context,
+    event::RunId,
+    journal::{Journal, RunFilter},
+    model::{
+        Model,
+        catalogue::{Catalogue, Store},
+        embedded::{self, Embedded},
+        scripted::Scripted,
+    },
+    run::{Driver, Human, SystemClock},
+    tool::Toolbox,
+};
+use gpak_memory::SqliteJournal;
+use gpak_tools::builtin;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    crash,
+    failure::Failure,
+    home::Home,
+    pulling,
+};
+
+/// A model, and the script behind it if it is a scripted one.
+pub struct Mind {
+    /// The model.
+    pub model: Arc<dyn Model>,
+    script: Option<Arc<Scripted>>,
+}
+
+impl Mind {
+    /// Fails if a script was not used up: the test that wrote it meant it to be.
+    pub fn check_used_up(&self) -> Result<(), Failure> {
+        match self.script.as_ref().map_or(0, |script| script.unused()) {
+            0 => Ok(()),
+            unused => Err(Failure::new(format!(
+                "the run ended, but {unused} replies of its script were not used"
+            ))),
+        }
+    }
+}
+
+/// The journal of this user. Says so if the file that was there was set aside.
+pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
+    let opened = SqliteJournal::open(&home.data)?;
+    if let Some(notice) = opened.notice {
+        eprintln!("gpak: {notice}");
+    }
+    Ok(crash::wrap(Arc::new(opened.journal)))
+}
+
+/// The driver of runs in one process.
+pub fn driver(
+    home: &Home,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    Ok(Driver {
+        journal: journal(home)?,
+        model,
+        toolbox: toolbox(home)?,
+        human,
+        clock: Arc::new(SystemClock),
+        instructions: context::INSTRUCTIONS.to_owned(),
+        stop,
+    })
+}
+
+/// The tools of this user.
+pub fn toolbox(home: &Home) -> Result<Toolbox, Failure> {
+    let mut options = builtin::Options::new(home.undo());
+    options.protected = home.protected();
+    Toolbox::new(builtin::all(&options)).map_err(|why| Failure::new(why.to_string()))
+}
+
+/// The models of this user.
+pub fn models(home: &Home) -> Result<Store, Failure> {
+    let catalogue = Catalogue::builtin().map_err(|why| Failure::new(why.to_string()))?;
+    Ok(Store::new(catalogue, home.models()))
+}
+
+/// The model of that id, fetched first if it is known and not here; the default one if none is named.
+pub async fn mind(home: &Home, id: Option<&str>, window: u32) -> Result<Mind, Failure> {
+    if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
+        let script = Arc::new(Scripted::read(Path::new(path))?);
+        return Ok(Mind {
+            model: script.clone(),
+            script: Some(script),
+        });
+    }
+    let (path, options) = embedded_file(home, id, window).await?;
+    Ok(Mind {
+        model: Arc::new(Embedded::open(&path, options)?),
+        script: None,
+    })
+}
+
+/// The file of an embedded model, fetched first if it is known and not here, and how to open it.
+pub async fn embedded_file(
+    home: &Home,
+    id: Option<&str>,
+    window: u32,
+) -> Result<(PathBuf, embedded::Options), Failure> {
+    let store = models(home)?;
+    let default = store.catalogue().default_entry().map(|entry| entry.id());
+    let id = id.map(str::to_owned).or(default).unwrap_or_default();
+    if !id.starts_with("embedded/") {
+        return Err(unknown(&id));
+    }
+    let located = pulling::on_demand(store, id).await?;
+    let options = embedded::Options {
+        name: located.id.strip_prefix("embedded/").map(str::to_owned),
+        window: Some(window),
+        state_dir: Some(home.model_state()),
+    };
+    Ok((located.path, options))
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::usage(format!("there is no model `{id}`")).help(
+        "a model is named as `embedded/NAME` (`gpak models list` shows the names) or \
+         `embedded//path/to/file.gguf`",
+    )
+}
+
+/// The run whose id begins so; the latest if nothing is said.
+pub async fn run_id(journal: &dyn Journal, prefix: Option<&str>) -> Result<RunId, Failure> {
+    let filter = RunFilter {
+        prefix: prefix.map(str::to_owned),
+        limit: Some(2),
+        ..RunFilter::default()
+    };
+    let found = journal.runs(&filter).await?;
+    match (found.as_slice(), prefix) {
+        ([one], _) | ([one, ..], None) => Ok(one.run),
+        ([], None) => Err(Failure::usage("there are no runs yet").help("gpak run \"what is to be done\"")),
+        ([], Some(prefix)) => Err(Failure::usage(format!("there is no run `{prefix}`"))
+            .help("`gpak runs list` shows those there are")),
+        (_, Some(prefix)) => Err(Failure::usage(format!("more than one run begins with `{prefix}`"))
+            .help("give more of its id; `gpak runs list` shows them")),
+    }
+}
+
+/// The folder, absolute and without links, so that it means the same tomorrow.
+pub fn workspace(path: &Path) -> Result<PathBuf, Failure> {
+    path.canonicalize().map_err(|why| {
+        Failure::usage(format!("the workspace {} cannot be used: {why}", path.display()))
+            .help("name an existing folder with --workspace")
+    })
+}

@@ -1,0 +1,412 @@
+//! What happened in a run: [`Event`]s, sealed into the hash chain of [`Entry`]s.
+//!
+//! One shape everywhere: an event is a JSON object tagged by `type`, and an entry is that object with
+//! its run, number, time, label and hashes around it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    label::{Label, serde_as_text},
+    model::{CallId, ModelError, ModelProfile, Reply},
+    policy::{Budget, Permissions},
+    tool::{ToolOutput, ToolSpec},
+};
+
+/// The name of a run: a random UUID (version 4), written as 32 hex digits. People shorten it to any
+/// unique beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(uuid::Uuid);
+
+impl RunId {
+    /// A fresh one.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+
+    /// The one of these bits, for tests and for ids that must be repeatable.
+    pub const fn from_u128(bits: u128) -> Self {
+        Self(uuid::Uuid::from_u128(bits))
+    }
+
+    /// The first eight digits, as people use it.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
+}
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.as_simple())
+    }
+}
+
+impl std::str::FromStr for RunId {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        uuid::Uuid::try_parse(s)
+            .map(Self)
+            .map_err(|_| format!("`{s}` is no run id; `gpak runs list` shows them"))
+    }
+}
+
+serde_as_text!(RunId);
+
+/// A task and all that binds it, fixed when the run is created.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// What is to be done, in the user's words.
+    pub task: String,
+    /// The folder it is done in.
+    pub workspace: PathBuf,
+    /// The model, as `provider/name`.
+    pub model: String,
+    /// What it may use up.
+    pub budget: Budget,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Whether somebody is there to be asked. If not, what needs asking is denied.
+    pub attended: bool,
+    /// Where the run came from, if not from its task alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// The run that a run was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The other run.
+    pub run: RunId,
+    /// Its last entry that both share; what follows is this run's own.
+    pub seq: u64,
+}
+
+/// What a driver brought to the run: it may differ from one resumption to the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// The system prompt.
+    pub instructions: String,
+    /// The tools at hand.
+    pub tools: Vec<ToolSpec>,
+    /// The model that answers.
+    pub model: ModelProfile,
+}
+
+/// A fact about a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// Always the first.
+    RunCreated {
+        /// The task and its bounds.
+        spec: RunSpec,
+    },
+    /// A driver took the run on.
+    RunStarted {
+        /// With these tools and this model.
+        setup: Setup,
+    },
+    /// Somebody spoke to the run.
+    MessageReceived {
+        /// What was said.
+        text: String,
+        /// Who said it.
+        from: Label,
+    },
+    /// The mind answered.
+    ModelReplied {
+        /// The whole reply.
+        reply: Reply,
+    },
+    /// The mind did not answer.
+    ModelFailed {
+        /// Why.
+        error: ModelError,
+    },
+    /// A call is about to be made.
+    ToolStarted {
+        /// The call.
+        call: CallId,
+        /// Its tool.
+        tool: String,
+        /// 1, or more if it may have been made before.
+        attempt: u32,
+    },
+    /// A call came to its end, made or not.
+    ToolFinished {
+        /// The call.
+        call: CallId,
+        /// Its tool, as the model named it.
+        tool: String,
+        /// What came of it.
+        outcome: CallOutcome,
+        /// Where its text came from.
+        from: Label,
+        /// Milliseconds it took.
+        ms: u64,
+    },
+    /// A call must be approved, and the user is asked.
+    ApprovalRequested {
+        /// The call.
+        call: CallId,
+        /// Why it must be approved.
+        reason: String,
+        /// What it would change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<String>,
+    },
+    /// The user decided.
+    ApprovalDecided {
+        /// The call.
+        call: CallId,
+        /// How.
+        decision: Decision,
+        /// What the user wants the model to know.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    /// The model rewrote its plan.
+    PlanChanged {
+        /// The plan now.
+        plan: Vec<PlanItem>,
+    },
+    /// The way of working changed.
+    StrategyChanged {
+        /// To what.
+        strategy: Strategy,
+        /// Why.
+        reason: String,
+    },
+    /// Older entries are shown to the model in short from now on.
+    ContextCompacted {
+        /// The results of calls of replies up to this one are left out.
+        through_reply: u32,
+    },
+    /// The run stopped and can go on.
+    RunPaused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The run goes on.
+    RunResumed {
+        /// The budget from now on, if it changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Budget>,
+        /// What it may do from now on, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permissions: Option<Permissions>,
+        /// Whether somebody is there to be asked.
+        attended: bool,
+        /// What the driver brought, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        setup: Option<Box<Setup>>,
+    },
+    /// A finished call was undone.
+    Compensated {
+        /// The call.
+        call: CallId,
+        /// What was put back.
+        text: String,
+    },
+    /// Always the last but for [`Event::Compensated`].
+    RunFinished {
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// An event of a newer version: kept, shown, and skipped by the machine.
+    #[serde(untagged)]
+    Unknown(Value),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// With an answer.
+    Completed {
+        /// The answer.
+        answer: String,
+    },
+    /// Without.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody ended it.
+    Cancelled,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// The tool did it.
+    Done {
+        /// What it gave.
+        output: ToolOutput,
+    },
+    /// The tool could not do it.
+    Failed {
+        /// Why, for the model.
+        message: String,
+    },
+    /// It was never made.
+    Refused {
+        /// Which check refused it.
+        by: Refusal,
+        /// Why, for the model.
+        message: String,
+    },
+    /// It was started, and nobody knows whether it was done.
+    Unknown {
+        /// What is known, for the model.
+        message: String,
+    },
+}
+
+impl CallOutcome {
+    /// What the model is shown.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Done { output } => &output.text,
+            Self::Failed { message } | Self::Refused { message, .. } | Self::Unknown { message } => {
+                message
+            }
+        }
+    }
+
+    /// Whether the call did what it was to do.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. })
+    }
+}
+
+/// Which check refused a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such tool.
+    UnknownTool,
+    /// Its arguments are not what the tool takes.
+    Schema,
+    /// The policy, or nobody is there to ask.
+    Permission,
+    /// The user.
+    User,
+    /// It was made before and nothing has changed since.
+    Repetition,
+    /// The run ends with another call of the same reply.
+    Finished,
+}
+
+/// What a user decides on a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Make it.
+    Allow,
+    /// Make it, and every later call of the same tool in this run.
+    AllowForRun,
+    /// Do not make it.
+    Deny,
+    /// It was in doubt, and it was done.
+    WasDone,
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanItem {
+    /// What is to be done.
+    pub text: String,
+    /// How far it is.
+    pub status: PlanStatus,
+}
+
+/// How far a line of a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanStatus {
+    /// Not begun.
+    Pending,
+    /// Under way.
+    Active,
+    /// Done.
+    Done,
+}
+
+/// A way of working.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Think, act, look; the most likely reply.
+    #[default]
+    React,
+    /// The same, with replies drawn more widely and a reminder to try another way.
+    Explore,
+}
+
+/// Why a run stopped and can go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PauseReason {
+    /// The budget ran out.
+    Budget {
+        /// Of what, and how much of it was used.
+        message: String,
+    },
+    /// The mind does not answer.
+    Model {
+        /// What it last said.
+        message: String,
+    },
+    /// A tool met what the model cannot help.
+    Tool {
+        /// What.
+        message: String,
+    },
+    /// Somebody interrupted the driver.
+    Interrupted,
+    /// It waits for somebody who is not there now.
+    Unanswered,
+}
+
+impl Event {
+    /// Types that this version knows, as they stand in `type`.
+    pub const TYPES: [&str; 16] = [
+        "run_created",
+        "run_started",
+        "message_received",
+        "model_replied",
+        "model_failed",
+        "tool_started",
+        "tool_finished",
+        "approval_requested",
+        "approval_decided",
+        "plan_changed",
+        "strategy_changed",
+        "context_compacted",
+        "run_paused",
+        "run_resumed",
+        "compensated",
+        "run_finished",
+    ];
+
+    /// Where the event's content came from.
+    pub fn label(&self) -> Label {
+        match self {
+            Self::RunCreated { .. } | Self::ApprovalDecided { .. } => Label::User,
+            Self::MessageReceived { from, .. } | Self::ToolFinished { from, .. } => from.clone(),
+            _ => Label::Own,
+        }
+    }
+}
+
+impl PlanItem {
+    /// Whether nothing is left to do for it.
+    pub fn is_done(&self) -> bool {
+        self.status == PlanStatus::Done
+    }
+}

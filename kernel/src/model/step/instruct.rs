@@ -1,0 +1,145 @@
+//! Tells a model in words what its tools are and how it takes a step.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::write;
+use crate::tool::ToolSpec;
+
+/// Longest list of allowed values that is shown.
+const SHOWN_VALUES: usize = 12;
+
+/// The instructions for a conversation with these tools.
+pub fn instructions(tools: &[ToolSpec]) -> String {
+    let form = write("why this is the next step", "name of the tool", &json!({}));
+    let mut text = format!(
+        "You work step by step. Each of your replies is one step: a single JSON object of the form\n\
+         {form}\n\
+         with the arguments of the tool in \"args\". After each step you are shown the tool's result. \
+         Never guess what a tool would say, and never repeat a step that worked.\n\n# Tools\n"
+    );
+    for tool in tools {
+        describe(&mut text, tool);
+    }
+    if let Some(example) = example(tools) {
+        text.push_str("\n# Example of another task\n");
+        text.push_str(&example);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// `name(argument: type, optional?: type): what it does`, and a line for each argument that is
+/// explained.
+fn describe(text: &mut String, tool: &ToolSpec) {
+    let members = tool.input.get("properties").and_then(Value::as_object);
+    let required = |name: &str| {
+        let required = tool.input.get("required").and_then(Value::as_array);
+        required.is_some_and(|list| list.iter().any(|r| r == name))
+    };
+    let members = members.into_iter().flatten();
+    let signature: Vec<String> = members
+        .clone()
+        .map(|(name, schema)| {
+            let optional = if required(name) { "" } else { "?" };
+            format!("{name}{optional}: {}", kind(schema))
+        })
+        .collect();
+    let description = tool.description.trim();
+    let _ = writeln!(text, "- {}({}): {description}", tool.name, signature.join(", "));
+    for (name, schema) in members {
+        let explained = schema.get("description").and_then(Value::as_str);
+        if let Some(explained) = explained.filter(|e| !e.is_empty()) {
+            let _ = writeln!(text, "    {name}: {}", explained.trim());
+        }
+    }
+}
+
+/// A type in a word.
+fn kind(schema: &Value) -> String {
+    let listed = schema.get("enum").and_then(Value::as_array);
+    if let Some(values) = listed.filter(|v| !v.is_empty() && v.len() <= SHOWN_VALUES) {
+        let values: Vec<String> = values.iter().map(Value::to_string).collect();
+        return values.join("|");
+    }
+    match schema.get("type") {
+        Some(Value::String(kind)) if kind == "array" => match schema.get("items") {
+            Some(items) => format!("{}[]", kind_of_item(items)),
+            None => kind.clone(),
+        },
+        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::Array(kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
+            kinds.join("|")
+        }
+        _ => "any".into(),
+    }
+}
+
+fn kind_of_item(items: &Value) -> String {
+    let kind = kind(items);
+    if kind.contains('|') { format!("({kind})") } else { kind }
+}
+
+/// A step of the worked example: a thought, a tool, its arguments, and what it says.
+type Shown = (&'static str, &'static str, Value, &'static str);
+
+/// A small task from beginning to end, with those of its steps whose tools are there. A small model
+/// needs to have seen one.
+fn example(tools: &[ToolSpec]) -> Option<String> {
+    let task = "Count the guests in the guest list and write the number to guests/count.txt";
+    let steps: [Shown; 4] = [
+        (
+            "I do not know where the guest list is, so I look at the files.",
+            "list_files",
+            json!({"path": "."}),
+            "guests/list.txt\nREADME.md",
+        ),
+        (
+            "guests/list.txt must be the guest list. I read it to count the guests.",
+            "read_file",
+            json!({"path": "guests/list.txt"}),
+            "Ada\nGrace\nAlan",
+        ),
+        (
+            "The guests are Ada, Grace and Alan, so there are 3. I write the number.",
+            "write_file",
+            json!({"path": "guests/count.txt", "content": "3\n"}),
+            "wrote guests/count.txt (2 bytes)",
+        ),
+        (
+            "The number is written, so everything that was asked is done.",
+            "finish",
+            json!({"answer": "There are 3 guests. I wrote the number to guests/count.txt."}),
+            "",
+        ),
+    ];
+    let possible: Vec<&Shown> = steps.iter().filter(|step| fits(tools, step)).collect();
+    if possible.len() < 3 {
+        return None;
+    }
+    let mut text = format!("Task: {task}\n");
+    for (thought, tool, args, result) in possible {
+        let _ = writeln!(text, "{}", write(thought, tool, args));
+        if !result.is_empty() {
+            let _ = writeln!(text, "Result of {tool}:\n{result}");
+        }
+    }
+    Some(text)
+}
+
+/// Whether a step can be taken with these tools: there is the tool, it knows the arguments, and it
+/// requires no others.
+fn fits(tools: &[ToolSpec], (_, name, args, _): &Shown) -> bool {
+    let Some(tool) = tools.iter().find(|tool| tool.name == *name) else {
+        return false;
+    };
+    let empty = Map::new();
+    let given = args.as_object().unwrap_or(&empty);
+    let members = tool.input.get("properties").and_then(Value::as_object);
+    let required = tool.input.get("required").and_then(Value::as_array);
+    let known = |arg: &String| members.is_some_and(|m| m.contains_key(arg));
+    let needed = |arg: &Value| arg.as_str().is_some_and(|arg| given.contains_key(arg));
+    given.keys().all(known) && required.is_none_or(|list| list.iter().all(needed))
+}

@@ -1,0 +1,17 @@
+//! A run, from its task to its outcome.
+//!
+//! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
+//! the machine. [`State`] is what both know: the fold of the run's events.
+
+mod driver;
+mod machine;
+mod progress;
+pub mod replay;
+pub mod undo;
+mod state;
+
+pub use driver::{
+    Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
+};
+pub use machine::{Machine, Next, Waiting};
+pub use state::{OpenCall, Stage, State, Status, Turn};

@@ -1,0 +1,463 @@
+//! Does what the machine says.
+//!
+//! The one rule: an event is appended to the journal before the machine learns of it, and an act is
+//! journaled before it is made. Everything here may be dropped at any await; the run then goes on from
+//! its journal.
+
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    machine::{Machine, Next, Waiting},
+    state::State,
+};
+use crate::{
+    entry::{Entry, Head},
+    event::{CallOutcome, Decision, Event, Outcome, Origin, PauseReason, RunId, RunSpec, Setup},
+    journal::{Journal, JournalError},
+    label::Label,
+    model::{Delta, Deltas, Model, ModelError, Request},
+    policy::{Budget, Permissions},
+    tool::{Call, Tool, ToolContext, ToolError, ToolOutput, Toolbox},
+};
+
+/// Takes runs from where their journal stands to where they end or wait.
+pub struct Driver {
+    /// Where entries go.
+    pub journal: Arc<dyn Journal>,
+    /// What thinks.
+    pub model: Arc<dyn Model>,
+    /// What can be called.
+    pub toolbox: Toolbox,
+    /// Who is asked.
+    pub human: Arc<dyn Human>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The system prompt.
+    pub instructions: String,
+    /// Stops the driver, cleanly, at whatever it waits for.
+    pub stop: CancellationToken,
+}
+
+/// Somebody who can be asked.
+#[async_trait]
+pub trait Human: Send + Sync {
+    /// Asks for what the run waits for; `preview` shows what a call would change. None if nobody
+    /// answers now: the run then waits.
+    async fn ask(&self, waiting: &Waiting, preview: Option<&str>) -> Option<Answer>;
+}
+
+/// What somebody answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To an approval or a call in doubt, with a note for the model.
+    Decision(Decision, String),
+    /// To a question.
+    Text(String),
+}
+
+/// There is nobody.
+pub struct Nobody;
+
+#[async_trait]
+impl Human for Nobody {
+    async fn ask(&self, _: &Waiting, _: Option<&str>) -> Option<Answer> {
+        None
+    }
+}
+
+/// What time it is.
+pub trait Clock: Send + Sync {
+    /// Now, UTC.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's own clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Looks on as a run is driven.
+pub trait Observer: Send {
+    /// An entry was appended; `state` is what is known of the run with it.
+    fn entry(&mut self, entry: &Entry, state: &State);
+    /// The mind is at work.
+    fn delta(&mut self, delta: Delta<'_>);
+}
+
+/// Nobody looks on.
+impl Observer for () {
+    fn entry(&mut self, _: &Entry, _: &State) {}
+    fn delta(&mut self, _: Delta<'_>) {}
+}
+
+struct Watched<'a>(&'a mut dyn Observer);
+
+impl Deltas for Watched<'_> {
+    fn delta(&mut self, delta: Delta<'_>) {
+        self.0.delta(delta);
+    }
+}
+
+/// What changes when a run goes on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resumption {
+    /// The budget from now on.
+    pub budget: Option<Budget>,
+    /// What it may do from now on.
+    pub permissions: Option<Permissions>,
+    /// Whether somebody is there to be asked.
+    pub attended: bool,
+}
+
+/// Why a driver came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The run is over.
+    Finished(Outcome),
+    /// The run waits and can be resumed.
+    Paused(PauseReason),
+}
+
+/// Why a run could not be driven.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The journal did not do it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The task is empty.
+    #[error("the task is empty; say what is to be done, as in: gpak run \"list the TODOs in src\"")]
+    EmptyTask,
+    /// The folder to work in is not there.
+    #[error("the workspace {path} cannot be used: {why}; name an existing folder with --workspace")]
+    Workspace {
+        /// The folder.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The run has no entry of that number to fork from.
+    #[error("run {run} has no entry {seq}; it has 1 to {last}")]
+    NoEntry {
+        /// The run.
+        run: RunId,
+        /// The number.
+        seq: u64,
+        /// The last there is.
+        last: u64,
+    },
+}
+
+impl Driver {
+    /// Creates a run.
+    ///
+    /// # Errors
+    /// If the task is empty, the workspace cannot be used, or the journal does not take it.
+    pub async fn create(&self, run: RunId, spec: RunSpec) -> Result<(), DriveError> {
+        if spec.task.trim().is_empty() {
+            return Err(DriveError::EmptyTask);
+        }
+        check_workspace(&spec.workspace)?;
+        let created = Event::RunCreated { spec };
+        let entry = Entry::seal(run, Head::EMPTY, self.clock.now(), created);
+        Ok(self.journal.append(&[entry]).await?)
+    }
+
+    /// Creates run `fork` as a copy of `run` up to entry `seq`, in `workspace`.
+    ///
+    /// # Errors
+    /// If the run has no such entry, or the journal does not take it.
+    pub async fn fork(
+        &self,
+        origin: Origin,
+        fork: RunId,
+        workspace: &Path,
+    ) -> Result<(), DriveError> {
+        check_workspace(workspace)?;
+        let entries = self.journal.read(origin.run, 1).await?;
+        let last = entries.last().map_or(0, |entry| entry.seq);
+        if origin.seq == 0 || origin.seq > last {
+            let Origin { run, seq } = origin;
+            return Err(DriveError::NoEntry { run, seq, last });
+        }
+        let (mut head, mut copy) = (Head::EMPTY, Vec::new());
+        for entry in entries.into_iter().take_while(|entry| entry.seq <= origin.seq) {
+            let mut event = entry.event;
+            if let Event::RunCreated { spec } = &mut event {
+                spec.origin = Some(origin);
+                workspace.clone_into(&mut spec.workspace);
+            }
+            let entry = Entry::seal(fork, head, entry.time, event);
+            head = entry.head();
+            copy.push(entry);
+        }
+        Ok(self.journal.append(&copy).await?)
+    }
+
+    /// Drives `run` from where its journal stands until it ends or waits.
+    ///
+    /// # Errors
+    /// If another driver has the run, its workspace is gone, or its journal cannot be read or written.
+    pub async fn drive(
+        &self,
+        run: RunId,
+        resumption: Resumption,
+        observer: &mut dyn Observer,
+    ) -> Result<Ended, DriveError> {
+        let _claim = self.journal.claim(run).await?;
+        let entries = self.journal.read(run, 1).await?;
+        let mut drive = Drive {
+            driver: self,
+            run,
+            machine: Machine::fold(&entries),
+            head: entries.last().map_or(Head::EMPTY, Entry::head),
+            observer,
+        };
+        drive.take_on(resumption).await?;
+        drive.on().await
+    }
+}
+
+/// A run that is being driven.
+pub(super) struct Drive<'a> {
+    pub(super) driver: &'a Driver,
+    pub(super) run: RunId,
+    pub(super) machine: Machine,
+    pub(super) head: Head,
+    pub(super) observer: &'a mut dyn Observer,
+}
+
+impl Drive<'_> {
+    /// The loop.
+    async fn on(&mut self) -> Result<Ended, DriveError> {
+        loop {
+            match self.machine.next() {
+                Next::Record(events) => self.commit(events).await?,
+                Next::Think { request, after_ms } => self.think(request, after_ms).await?,
+                Next::Act(calls) => self.act(calls).await?,
+                Next::Wait(Waiting::Driver(reason)) => {
+                    return Ok(Ended::Paused(reason.unwrap_or(PauseReason::Interrupted)));
+                }
+                Next::Wait(waiting) => self.wait(waiting).await?,
+                Next::Done(outcome) => return Ok(Ended::Finished(outcome)),
+            }
+        }
+    }
+
+    /// Journals, then applies.
+    pub(super) async fn commit(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
+        let mut entries = Vec::with_capacity(events.len());
+        for event in events {
+            let entry = Entry::seal(self.run, self.head, self.driver.clock.now(), event);
+            self.head = entry.head();
+            entries.push(entry);
+        }
+        self.driver.journal.append(&entries).await?;
+        for entry in &entries {
+            self.machine.apply(entry);
+            self.observer.entry(entry, self.machine.state());
+        }
+        Ok(())
+    }
+
+    async fn take_on(&mut self, resumption: Resumption) -> Result<(), DriveError> {
+        let state = self.machine.state();
+        if state.outcome.is_some() {
+            return Ok(());
+        }
+        if let Some(spec) = &state.spec {
+            check_workspace(&spec.workspace)?;
+        }
+        let setup = Setup {
+            instructions: self.driver.instructions.clone(),
+            tools: self.driver.toolbox.specs(),
+            model: self.driver.model.profile().clone(),
+        };
+        let event = match &state.setup {
+            None => Event::RunStarted { setup },
+            Some(before) => Event::RunResumed {
+                budget: resumption.budget,
+                permissions: resumption.permissions,
+                attended: resumption.attended,
+                setup: (*before != setup).then(|| Box::new(setup)),
+            },
+        };
+        self.commit(vec![event]).await
+    }
+
+    async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
+        let Self {
+            driver, observer, ..
+        } = self;
+        let model = driver.model.clone();
+        let thinking = async {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            model.reply(&request, &mut Watched(*observer)).await
+        };
+        let left = time_left(&self.machine);
+        let replied = tokio::select! {
+            replied = thinking => replied,
+            () = driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
+            () = tokio::time::sleep(left) => return self.out_of_time().await,
+        };
+        let event = match replied {
+            Ok(reply) => Event::ModelReplied { reply },
+            Err(ModelError::Cancelled) => return self.pause(PauseReason::Interrupted).await,
+            Err(error) => Event::ModelFailed { error },
+        };
+        self.commit(vec![event]).await
+    }
+
+    /// Makes calls at once; what each gave is journaled as soon as it is known.
+    async fn act(&mut self, calls: Vec<Call>) -> Result<(), DriveError> {
+        let started = calls.iter().map(|call| Event::ToolStarted {
+            call: call.id,
+            tool: call.name.clone(),
+            attempt: call.attempt,
+        });
+        self.commit(started.collect()).await?;
+        let context = self.context();
+        let driver = self.driver;
+        let mut running: FuturesUnordered<_> = calls
+            .into_iter()
+            .map(|call| make(driver.toolbox.get(&call.name).cloned(), call, &context))
+            .collect();
+        let deadline = tokio::time::sleep(time_left(&self.machine));
+        tokio::pin!(deadline);
+        loop {
+            let finished = tokio::select! {
+                finished = running.next() => finished,
+                () = driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
+                () = &mut deadline => return self.out_of_time().await,
+            };
+            match finished {
+                Some(events) => self.commit(events).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn wait(&mut self, waiting: Waiting) -> Result<(), DriveError> {
+        let mut preview = None;
+        if let Waiting::Approval { call, reason } = &waiting {
+            if let Some(tool) = self.driver.toolbox.get(&call.name) {
+                preview = tool.preview(call, &self.context()).await;
+            }
+            self.commit(vec![Event::ApprovalRequested {
+                call: call.id,
+                reason: reason.clone(),
+                preview: preview.clone(),
+            }])
+            .await?;
+        }
+        let answer = tokio::select! {
+            answer = self.driver.human.ask(&waiting, preview.as_deref()) => answer,
+            () = self.driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
+        };
+        let event = match (waiting, answer) {
+            (
+                Waiting::Approval { call, .. } | Waiting::InDoubt { call },
+                Some(Answer::Decision(decision, note)),
+            ) => Event::ApprovalDecided {
+                call: call.id,
+                decision,
+                note,
+            },
+            (Waiting::Question { call, .. }, Some(Answer::Text(text))) => Event::ToolFinished {
+                call: call.id,
+                tool: call.name,
+                outcome: CallOutcome::Done {
+                    output: ToolOutput::text(text),
+                },
+                from: Label::User,
+                ms: 0,
+            },
+            _ => Event::RunPaused {
+                reason: PauseReason::Unanswered,
+            },
+        };
+        self.commit(vec![event]).await
+    }
+
+    async fn pause(&mut self, reason: PauseReason) -> Result<(), DriveError> {
+        self.commit(vec![Event::RunPaused { reason }]).await
+    }
+
+    async fn out_of_time(&mut self) -> Result<(), DriveError> {
+        let message = "the time is used up".to_owned();
+        self.pause(PauseReason::Budget { message }).await
+    }
+
+    pub(super) fn context(&self) -> ToolContext {
+        let spec = self.machine.state().spec.as_ref();
+        ToolContext {
+            run: self.run,
+            workspace: spec.map(|spec| spec.workspace.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Makes one call and says what came of it. A tool that panics is an error to the model.
+async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) -> Vec<Event> {
+    let start = std::time::Instant::now();
+    let result = match &tool {
+        None => Err(ToolError::Rejected("the tool is gone".to_owned())),
+        Some(tool) => AssertUnwindSafe(tool.call(&call, context))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                Err(ToolError::Rejected(format!("{} crashed; use another way", call.name)))
+            }),
+    };
+    let mut from = Label::Tool(call.name.clone());
+    let (outcome, fatal) = match result {
+        Ok(output) => {
+            if let Some(label) = &output.label {
+                from = label.clone();
+            }
+            (CallOutcome::Done { output }, None)
+        }
+        Err(ToolError::Rejected(message)) => (CallOutcome::Failed { message }, None),
+        Err(ToolError::Unknown(message)) => (CallOutcome::Unknown { message }, None),
+        Err(ToolError::Fatal(message)) => {
+            let reason = PauseReason::Tool {
+                message: message.clone(),
+            };
+            (CallOutcome::Failed { message }, Some(reason))
+        }
+    };
+    let finished = Event::ToolFinished {
+        call: call.id,
+        tool: call.name,
+        outcome,
+        from,
+        ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let pause = fatal.map(|reason| Event::RunPaused { reason });
+    std::iter::once(finished).chain(pause).collect()
+}
+
+/// A run without a budget for time still has a deadline, a year off.
+fn time_left(machine: &Machine) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let state = machine.state();
+    let left = state.spec.as_ref().map(|spec| spec.budget.time_left(&state.spent));
+    left.unwrap_or(YEAR).min(YEAR)
+}
+
+fn check_workspace(path: &Path) -> Result<(), DriveError> {
+    let why = match std::fs::read_dir(path) {
+        Ok(_) => return Ok(()),
+        Err(why) => why.to_string(),
+    };
+    let path = path.display().to_string();
+    Err(DriveError::Workspace { path, why })
+}

@@ -1,0 +1,418 @@
+//! What is known of a run: the fold of its events.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::progress::Progress;
+use crate::{
+    entry::{Entry, Head},
+    event::{
+        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, RunSpec, Setup, Strategy,
+    },
+    label::Label,
+    model::{CallId, ModelError, Reply, ToolCall},
+    policy::Spent,
+    tool::{Call, Effect, ToolSpec},
+};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Created, and no driver has taken it on.
+    #[default]
+    Pending,
+    /// A driver is, or was when it died, at work.
+    Running,
+    /// It waits for somebody: an approval, an answer, `gpak resume`.
+    Waiting,
+    /// It ended with an answer.
+    Completed,
+    /// It ended without.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl Status {
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// The status after `event`.
+    pub fn after(self, event: &Event) -> Self {
+        match event {
+            Event::RunCreated { .. } => Self::Pending,
+            _ if self.is_final() => self,
+            Event::RunStarted { .. } | Event::RunResumed { .. } | Event::ApprovalDecided { .. } => {
+                Self::Running
+            }
+            Event::ApprovalRequested { .. } | Event::RunPaused { .. } => Self::Waiting,
+            Event::RunFinished { outcome } => match outcome {
+                Outcome::Completed { .. } => Self::Completed,
+                Outcome::Failed { .. } => Self::Failed,
+                Outcome::Cancelled => Self::Cancelled,
+            },
+            _ => self,
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// The fold of a run's events. Any sequence of entries folds; those that make no sense where they stand
+/// change nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// The task and its bounds, as they are now.
+    pub spec: Option<RunSpec>,
+    /// What the last driver brought.
+    pub setup: Option<Setup>,
+    /// Where the run stands.
+    pub status: Status,
+    /// The conversation, oldest first.
+    pub turns: Vec<Turn>,
+    /// How often the mind replied.
+    pub replies: u32,
+    /// Calls of the last reply that have not come to their end, in the order they were made.
+    pub open: Vec<OpenCall>,
+    /// What was used up.
+    pub spent: Spent,
+    /// The model's plan.
+    pub plan: Vec<PlanItem>,
+    /// The way of working.
+    pub strategy: Strategy,
+    /// Tools that the user allowed for the rest of the run.
+    pub allowed: BTreeSet<String>,
+    /// Replies up to this one are shown without the results of their calls.
+    pub compacted_through: u32,
+    /// The last failures of the mind in a row.
+    pub model_failures: Vec<ModelError>,
+    /// Whether the run gets anywhere.
+    pub progress: Progress,
+    /// Why it is paused.
+    pub paused: Option<PauseReason>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Calls that were undone.
+    pub compensated: BTreeSet<CallId>,
+    /// The last entry.
+    pub head: Option<Head>,
+    last_time: Option<Timestamp>,
+}
+
+/// A piece of the conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Turn {
+    /// Somebody spoke to the run.
+    Said {
+        /// What.
+        text: String,
+        /// Who.
+        label: Label,
+    },
+    /// The mind replied.
+    Replied {
+        /// Counts the replies, from 1.
+        number: u32,
+        /// What it said.
+        reply: Reply,
+        /// What came of each call, once it has come to its end.
+        results: Vec<Option<(CallOutcome, Label)>>,
+    },
+}
+
+/// A call that has not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The call.
+    pub id: CallId,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing happened yet.
+    Made,
+    /// The user was asked.
+    Asked,
+    /// The user decided. The second says how often it was started before.
+    Decided(Decision, u32),
+    /// It was started for the n-th time.
+    Started(u32),
+    /// It was started for the n-th time, and the process died or was stopped.
+    InDoubt(u32),
+}
+
+impl State {
+    /// Folds entries from the beginning of a run.
+    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut state = Self::default();
+        for entry in entries {
+            state.apply(entry);
+        }
+        state
+    }
+
+    /// Takes in one more entry.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.charge_time(entry);
+        self.head = Some(entry.head());
+        self.status = self.status.after(&entry.event);
+        match &entry.event {
+            Event::RunCreated { spec } => self.spec = Some(spec.clone()),
+            Event::RunStarted { setup } => self.setup = Some(setup.clone()),
+            Event::MessageReceived { text, from } => self.say(text, from.clone()),
+            Event::ModelReplied { reply } => self.replied(reply),
+            Event::ModelFailed { error } => {
+                self.spent.steps += 1;
+                self.model_failures.push(error.clone());
+            }
+            Event::ToolStarted { call, attempt, .. } => self.stage(*call, Stage::Started(*attempt)),
+            Event::ToolFinished {
+                call,
+                outcome,
+                from,
+                ..
+            } => self.finished(*call, outcome, from),
+            Event::ApprovalRequested { call, .. } => {
+                // A call in doubt stays in doubt while the user is asked about it.
+                if self.stage_of(*call) == Some(Stage::Made) {
+                    self.stage(*call, Stage::Asked);
+                }
+            }
+            Event::ApprovalDecided {
+                call,
+                decision,
+                note,
+            } => {
+                self.decided(*call, *decision);
+                if !note.is_empty() {
+                    self.say(note, Label::User);
+                }
+            }
+            Event::PlanChanged { plan } => self.plan.clone_from(plan),
+            Event::StrategyChanged { strategy, reason } => {
+                self.strategy = *strategy;
+                self.say(reason, Label::Own);
+            }
+            Event::ContextCompacted { through_reply } => {
+                self.compacted_through = (*through_reply).max(self.compacted_through);
+                self.model_failures.clear();
+            }
+            Event::RunPaused { reason } => {
+                self.paused = Some(reason.clone());
+                self.doubt();
+            }
+            Event::RunResumed { .. } => self.resumed(&entry.event),
+            Event::Compensated { call, .. } => {
+                self.compensated.insert(*call);
+            }
+            Event::RunFinished { outcome } => {
+                self.outcome.get_or_insert_with(|| outcome.clone());
+            }
+            Event::Unknown(_) => {}
+        }
+    }
+
+    /// The call of that id.
+    pub fn call(&self, id: CallId) -> Option<&ToolCall> {
+        let turn = self.turns.iter().rev().find_map(|turn| match turn {
+            Turn::Replied { number, reply, .. } if *number == id.reply => Some(reply),
+            _ => None,
+        });
+        turn?.calls.get(id.index as usize)
+    }
+
+    /// Calls that can be undone and are not yet, newest first: those that were done, and those that may
+    /// have been.
+    pub fn undoable(&self) -> Vec<Call> {
+        let mut calls = self.made(|tool| tool.effect == Effect::Reversible);
+        calls.retain(|call| !self.compensated.contains(&call.id));
+        calls.reverse();
+        calls
+    }
+
+    /// Calls that were, or may have been, made and cannot be undone, oldest first.
+    pub fn irreversible(&self) -> Vec<Call> {
+        self.made(|tool| tool.effect == Effect::Irreversible)
+    }
+
+    /// The calls of such tools that were made, or may have been, oldest first.
+    fn made(&self, wanted: impl Fn(&ToolSpec) -> bool) -> Vec<Call> {
+        let mut made = Vec::new();
+        for turn in &self.turns {
+            let Turn::Replied {
+                number,
+                reply,
+                results,
+            } = turn
+            else {
+                continue;
+            };
+            for (index, (call, result)) in (0..).zip(reply.calls.iter().zip(results)) {
+                let id = CallId {
+                    reply: *number,
+                    index,
+                };
+                let was_made = match result {
+                    Some((CallOutcome::Done { .. } | CallOutcome::Unknown { .. }, _)) => true,
+                    Some(_) => false,
+                    None => matches!(
+                        self.stage_of(id),
+                        Some(Stage::Started(_) | Stage::InDoubt(_))
+                    ),
+                };
+                if was_made && self.tool(&call.name).is_some_and(&wanted) {
+                    made.push(Call {
+                        id,
+                        name: call.name.clone(),
+                        args: call.args.clone(),
+                        attempt: 1,
+                    });
+                }
+            }
+        }
+        made
+    }
+
+    fn tool(&self, name: &str) -> Option<&ToolSpec> {
+        let tools = &self.setup.as_ref()?.tools;
+        tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// Only the time in which a driver was at work counts.
+    fn charge_time(&mut self, entry: &Entry) {
+        let working = self.status == Status::Running
+            && !matches!(entry.event, Event::RunResumed { .. });
+        if let (true, Some(last)) = (working, self.last_time) {
+            let ms = entry.time.duration_since(last).as_millis();
+            self.spent.wall_ms += u64::try_from(ms).unwrap_or(0);
+        }
+        self.last_time = Some(entry.time);
+    }
+
+    fn say(&mut self, text: &str, label: Label) {
+        let text = text.to_owned();
+        self.turns.push(Turn::Said { text, label });
+    }
+
+    fn replied(&mut self, reply: &Reply) {
+        self.replies += 1;
+        self.model_failures.clear();
+        self.spent.add(&reply.usage);
+        let made = |index| OpenCall {
+            id: CallId {
+                reply: self.replies,
+                index,
+            },
+            stage: Stage::Made,
+        };
+        self.open = (0..).take(reply.calls.len()).map(made).collect();
+        self.turns.push(Turn::Replied {
+            number: self.replies,
+            reply: reply.clone(),
+            results: vec![None; reply.calls.len()],
+        });
+    }
+
+    fn finished(&mut self, id: CallId, outcome: &CallOutcome, from: &Label) {
+        let Some(at) = self.open.iter().position(|open| open.id == id) else {
+            return;
+        };
+        self.open.remove(at);
+        let call = self.call(id).cloned();
+        let tool = call.as_ref().and_then(|call| self.tool(&call.name));
+        let effect = tool.map(|tool| tool.effect);
+        if let Some(call) = &call {
+            self.progress.finished(id, call, effect, outcome);
+        }
+        // Open calls belong to the last reply, and nothing but notes comes behind it.
+        let results = self.turns.iter_mut().rev().find_map(|turn| match turn {
+            Turn::Replied { number, results, .. } if *number == id.reply => Some(results),
+            _ => None,
+        });
+        if let Some(slot) = results.and_then(|results| results.get_mut(id.index as usize)) {
+            *slot = Some((outcome.clone(), from.clone()));
+        }
+    }
+
+    fn decided(&mut self, id: CallId, decision: Decision) {
+        let started = match self.stage_of(id) {
+            Some(Stage::InDoubt(times)) => times,
+            _ => 0,
+        };
+        self.stage(id, Stage::Decided(decision, started));
+        if decision == Decision::AllowForRun
+            && let Some(call) = self.call(id)
+        {
+            let name = call.name.clone();
+            self.allowed.insert(name);
+        }
+    }
+
+    fn resumed(&mut self, event: &Event) {
+        let Event::RunResumed {
+            budget,
+            permissions,
+            attended,
+            setup,
+        } = event
+        else {
+            return;
+        };
+        if let Some(spec) = &mut self.spec {
+            spec.attended = *attended;
+            if let Some(budget) = budget {
+                spec.budget = *budget;
+            }
+            if let Some(permissions) = permissions {
+                spec.permissions = permissions.clone();
+            }
+        }
+        if let Some(setup) = setup {
+            self.setup = Some((**setup).clone());
+        }
+        self.paused = None;
+        self.model_failures.clear();
+        self.doubt();
+    }
+
+    /// What was started and not finished is in doubt; who was asked and did not answer is asked again.
+    fn doubt(&mut self) {
+        for open in &mut self.open {
+            open.stage = match open.stage {
+                Stage::Started(times) => Stage::InDoubt(times),
+                Stage::Asked => Stage::Made,
+                stage => stage,
+            };
+        }
+    }
+
+    fn stage(&mut self, id: CallId, stage: Stage) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.stage = stage;
+        }
+    }
+
+    fn stage_of(&self, id: CallId) -> Option<Stage> {
+        let open = self.open.iter().find(|open| open.id == id);
+        open.map(|open| open.stage)
+    }
+}

@@ -1,0 +1,189 @@
+//! The port to everything a run can call.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{event::RunId, label::Label, model::CallId};
+
+/// Something a run can call.
+///
+/// Dropping the future of [`Tool::call`] stops the work behind it, children included. A tool is only
+/// ever called by the driver, after the gate let the call through.
+#[async_trait]
+pub trait Tool: Send + Sync {
+    /// What the tool says of itself.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`ToolError::Rejected`] is shown to the model, [`ToolError::Fatal`] stops the run.
+    async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError>;
+
+    /// What `call` would change, for the person who is asked to approve it: a diff, a command line.
+    async fn preview(&self, _call: &Call, _context: &ToolContext) -> Option<String> {
+        None
+    }
+
+    /// Undoes a finished call of a tool with [`Effect::Reversible`].
+    ///
+    /// # Errors
+    /// [`ToolError::Rejected`] names what changed since and so was left alone.
+    async fn compensate(&self, call: &Call, _context: &ToolContext) -> Result<String, ToolError> {
+        Err(ToolError::Rejected(format!(
+            "{} cannot be undone",
+            call.name
+        )))
+    }
+}
+
+/// What a tool says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// Its name: `[a-z0-9_]+`, unique in a toolbox.
+    pub name: String,
+    /// What it does, for the model: one or two sentences.
+    pub description: String,
+    /// The JSON Schema (draft 2020-12) of its arguments, of `type: object`.
+    pub input: Value,
+    /// What a call does to the world.
+    pub effect: Effect,
+    /// Whether a second call under the same call id finishes the first instead of doing it twice. Then
+    /// a call that was in doubt after a crash is simply made again, whatever its effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumable: bool,
+    /// What the machine itself does with the call, where it is no act upon the world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// What a call does to the world. The order is the order of severity.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Changes nothing.
+    Pure,
+    /// Made twice is as made once.
+    Idempotent,
+    /// Can be undone: it saves what it replaces.
+    Reversible,
+    /// Cannot be undone.
+    Irreversible,
+}
+
+/// Calls by which the model speaks to the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Ends the run with an answer.
+    Finish,
+    /// Asks the user and waits.
+    Ask,
+    /// Rewrites the plan.
+    Plan,
+}
+
+/// A call that passed the gate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Its id in the run. The same again after a crash.
+    pub id: CallId,
+    /// The tool's name.
+    pub name: String,
+    /// Arguments that the tool's schema accepts.
+    pub args: Value,
+    /// 1, or more if it may have been made before.
+    pub attempt: u32,
+}
+
+/// Where a call is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolContext {
+    /// The run that makes it.
+    pub run: RunId,
+    /// The folder it works in.
+    pub workspace: PathBuf,
+}
+
+/// What a call gave.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolOutput {
+    /// For the model.
+    pub text: String,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Where the text came from, if not from the tool itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+}
+
+impl ToolOutput {
+    /// An output of text only.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The model can do better: what was wrong, and which call would be right.
+    #[error("{0}")]
+    Rejected(String),
+    /// It may have happened or not, and only somebody who looks can tell.
+    #[error("{0}")]
+    Unknown(String),
+    /// Nothing the model does helps (a full disk, a store that is gone): the run stops.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// One table of tools from every source.
+#[derive(Clone, Default)]
+pub struct Toolbox {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    order: Vec<String>,
+}
+
+/// Two tools have one name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there are two tools named `{0}`; rename or remove one (gpak tools list shows where each comes from)")]
+pub struct DuplicateTool(pub String);
+
+impl Toolbox {
+    /// A toolbox of these tools, shown to models in this order.
+    ///
+    /// # Errors
+    /// If two have one name.
+    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Self, DuplicateTool> {
+        let mut toolbox = Self::default();
+        for tool in tools {
+            let name = tool.spec().name.clone();
+            if toolbox.tools.insert(name.clone(), tool).is_some() {
+                return Err(DuplicateTool(name));
+            }
+            toolbox.order.push(name);
+        }
+        Ok(toolbox)
+    }
+
+    /// The tool of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.get(name)
+    }
+
+    /// What the tools say of themselves, in order.
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        let tools = self.order.iter().filter_map(|name| self.tools.get(name));
+        tools.map(|tool| tool.spec().clone()).collect()
+    }
+}

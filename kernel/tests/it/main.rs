@@ -1,0 +1,7 @@
+//! The kernel at its public surface.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod chain;
+mod driver;
+mod properties;
+mod world;

@@ -1,0 +1,318 @@
+//! The machine under any sequence of events, sensible or not.
+
+use std::collections::HashMap;
+
+use gpak_kernel::{
+    entry::{Entry, Head},
+    event::{CallOutcome, Decision, Event, Outcome, PauseReason, RunSpec, Setup},
+    label::Label,
+    model::{CallId, ModelError, ModelProfile, Reply, ToolCall, Usage},
+    policy::{Access, Budget, Permissions, Rule},
+    run::{Machine, Next, Waiting, replay},
+    tool::ToolOutput,
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::world::{RUN, specs, task};
+
+fn setup() -> Setup {
+    Setup {
+        instructions: "Be brief.".into(),
+        tools: specs(),
+        model: ModelProfile {
+            provider: "scripted".into(),
+            name: "script".into(),
+            window: 4096,
+            native_tools: true,
+            local: true,
+            price: None,
+        },
+    }
+}
+
+fn spec(attended: bool, deny_save: bool, steps: u32) -> RunSpec {
+    let deny = Rule {
+        access: Access::Deny,
+        tool: Some("save".into()),
+        effect: None,
+        args: Default::default(),
+    };
+    let permissions = Permissions {
+        rules: deny_save.then_some(deny).into_iter().collect(),
+        yes: !attended,
+    };
+    RunSpec {
+        budget: Budget { steps, ..Budget::default() },
+        ..task(permissions, attended)
+    }
+}
+
+fn a_call() -> impl Strategy<Value = ToolCall> {
+    let name = prop::sample::select(vec!["look", "set", "save", "send", "ask_user", "finish", "no"]);
+    let args = prop::sample::select(vec![
+        json!({"what": "a"}),
+        json!({"what": "b"}),
+        json!({"what": 3}),
+        json!({"answer": "ok"}),
+        json!({"question": "?"}),
+        json!("{\"what\""),
+        json!(null),
+    ]);
+    (name, args).prop_map(|(name, args)| ToolCall { name: name.into(), args })
+}
+
+fn a_reply() -> impl Strategy<Value = Reply> {
+    let text = prop::sample::select(vec!["", "", "", "the answer"]);
+    (prop::collection::vec(a_call(), 0..4), text).prop_map(|(calls, text)| Reply {
+        calls,
+        text: text.into(),
+        usage: Usage { input: 10, output: 5, ..Usage::default() },
+        ..Reply::default()
+    })
+}
+
+fn an_error() -> impl Strategy<Value = ModelError> {
+    prop::sample::select(vec![
+        ModelError::Malformed { message: "half".into() },
+        ModelError::ContextOverflow { limit: 100 },
+        ModelError::Unauthorized { message: "key".into() },
+        ModelError::RateLimited { after_ms: Some(5) },
+    ])
+}
+
+fn a_call_id() -> impl Strategy<Value = CallId> {
+    (0u32..5, 0u32..4).prop_map(|(reply, index)| CallId { reply, index })
+}
+
+fn an_outcome() -> impl Strategy<Value = CallOutcome> {
+    prop_oneof![
+        "[a-c]".prop_map(|text| CallOutcome::Done { output: ToolOutput::text(text) }),
+        "[a-c]".prop_map(|message| CallOutcome::Failed { message }),
+        "[a-c]".prop_map(|message| CallOutcome::Unknown { message }),
+    ]
+}
+
+fn a_decision() -> impl Strategy<Value = Decision> {
+    use Decision::*;
+    prop::sample::select(vec![Allow, AllowForRun, Deny, WasDone])
+}
+
+/// Any event, in any place.
+fn an_event() -> impl Strategy<Value = Event> {
+    let text = "[a-c]{0,2}";
+    prop_oneof![
+        any::<(bool, bool)>().prop_map(|(a, b)| Event::RunCreated { spec: spec(a, b, 5) }),
+        Just(Event::RunStarted { setup: setup() }),
+        text.prop_map(|text| Event::MessageReceived { text, from: Label::User }),
+        a_reply().prop_map(|reply| Event::ModelReplied { reply }),
+        an_error().prop_map(|error| Event::ModelFailed { error }),
+        (a_call_id(), 0u32..3).prop_map(|(call, attempt)| Event::ToolStarted {
+            call,
+            attempt,
+            tool: "send".into(),
+        }),
+        (a_call_id(), an_outcome()).prop_map(|(call, outcome)| Event::ToolFinished {
+            call,
+            tool: "send".into(),
+            outcome,
+            from: Label::Own,
+            ms: 1,
+        }),
+        a_call_id().prop_map(|call| Event::ApprovalRequested {
+            call,
+            reason: String::new(),
+            preview: None,
+        }),
+        (a_call_id(), a_decision()).prop_map(|(call, decision)| Event::ApprovalDecided {
+            call,
+            decision,
+            note: String::new(),
+        }),
+        (0u32..9).prop_map(|through_reply| Event::ContextCompacted { through_reply }),
+        Just(Event::RunPaused { reason: PauseReason::Interrupted }),
+        any::<bool>().prop_map(resumed),
+        a_call_id().prop_map(|call| Event::Compensated { call, text: String::new() }),
+        Just(Event::RunFinished { outcome: Outcome::Cancelled }),
+        Just(Event::Unknown(json!({"type": "of_tomorrow"}))),
+    ]
+}
+
+fn resumed(attended: bool) -> Event {
+    Event::RunResumed {
+        budget: None,
+        permissions: None,
+        attended,
+        setup: None,
+    }
+}
+
+/// What the world does next to a driver: a reply, an outcome, a decision, or a crash.
+#[derive(Debug, Clone)]
+struct Fate {
+    reply: Result<Reply, ModelError>,
+    outcome: CallOutcome,
+    decision: Decision,
+    crash: bool,
+}
+
+fn a_fate() -> impl Strategy<Value = Fate> {
+    let reply = prop_oneof![4 => a_reply().prop_map(Ok), 1 => an_error().prop_map(Err)];
+    let crash = prop::bool::weighted(0.2);
+    (reply, an_outcome(), a_decision(), crash).prop_map(|(reply, outcome, decision, crash)| Fate {
+        reply,
+        outcome,
+        decision,
+        crash,
+    })
+}
+
+struct Simulation {
+    machine: Machine,
+    entries: Vec<Entry>,
+    attended: bool,
+}
+
+impl Simulation {
+    fn commit(&mut self, event: Event) {
+        let head = self.entries.last().map_or(Head::EMPTY, Entry::head);
+        let entry = Entry::seal(RUN, head, Timestamp::UNIX_EPOCH, event);
+        self.machine.apply(&entry);
+        self.entries.push(entry);
+    }
+
+    /// Does what a driver would do; false once there is nothing more to do.
+    fn step(&mut self, fate: &Fate) -> bool {
+        match self.machine.next() {
+            Next::Record(events) => {
+                assert!(!events.is_empty(), "a decision that changes nothing would repeat for ever");
+                events.into_iter().for_each(|event| self.commit(event));
+            }
+            Next::Think { .. } => self.commit(match fate.reply.clone() {
+                Ok(reply) => Event::ModelReplied { reply },
+                Err(error) => Event::ModelFailed { error },
+            }),
+            Next::Act(calls) => {
+                for call in &calls {
+                    self.commit(Event::ToolStarted {
+                        call: call.id,
+                        tool: call.name.clone(),
+                        attempt: call.attempt,
+                    });
+                }
+                if fate.crash {
+                    self.commit(resumed(self.attended));
+                    return true;
+                }
+                for call in calls.into_iter().rev() {
+                    self.commit(Event::ToolFinished {
+                        call: call.id,
+                        tool: call.name,
+                        outcome: fate.outcome.clone(),
+                        from: Label::Own,
+                        ms: 1,
+                    });
+                }
+            }
+            Next::Wait(Waiting::Approval { call, reason }) => {
+                self.commit(Event::ApprovalRequested { call: call.id, reason, preview: None });
+                self.decide(call.id, fate);
+            }
+            Next::Wait(Waiting::InDoubt { call }) => self.decide(call.id, fate),
+            Next::Wait(Waiting::Question { call, .. }) => self.commit(Event::ToolFinished {
+                call: call.id,
+                tool: call.name,
+                outcome: fate.outcome.clone(),
+                from: Label::User,
+                ms: 1,
+            }),
+            Next::Wait(Waiting::Driver(_)) => {
+                if fate.crash {
+                    self.commit(resumed(self.attended));
+                }
+                return fate.crash;
+            }
+            Next::Done(_) => return false,
+        }
+        true
+    }
+
+    fn decide(&mut self, call: CallId, fate: &Fate) {
+        self.commit(Event::ApprovalDecided {
+            call,
+            decision: fate.decision,
+            note: String::new(),
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_events_folds_and_has_a_next(
+        events in prop::collection::vec(an_event(), 0..40)
+    ) {
+        let mut machine = Machine::fold([]);
+        let (mut head, mut entries) = (Head::EMPTY, Vec::new());
+        for event in events {
+            let entry = Entry::seal(RUN, head, Timestamp::UNIX_EPOCH, event);
+            head = entry.head();
+            machine.apply(&entry);
+            entries.push(entry);
+            let next = machine.next();
+            prop_assert_eq!(&next, &machine.next(), "the same state, the same decision");
+            if let Next::Record(events) = next {
+                prop_assert!(!events.is_empty());
+            }
+        }
+        let folded = Machine::fold(&entries);
+        prop_assert_eq!(folded.state(), machine.state());
+        prop_assert_eq!(folded.next(), machine.next());
+    }
+
+    #[test]
+    fn a_driven_run_keeps_its_promises(
+        fates in prop::collection::vec(a_fate(), 1..60),
+        (attended, deny_save) in any::<(bool, bool)>(),
+        steps in 1u32..12,
+    ) {
+        let mut run = Simulation { machine: Machine::fold([]), entries: Vec::new(), attended };
+        run.commit(Event::RunCreated { spec: spec(attended, deny_save, steps) });
+        run.commit(Event::RunStarted { setup: setup() });
+        let mut bound = 40 * fates.len();
+        for fate in &fates {
+            while { bound -= 1; bound > 0 } && run.step(fate) && !fate.crash {}
+        }
+
+        let state = run.machine.state();
+        prop_assert!(state.spent.steps <= steps, "{} of {steps} steps", state.spent.steps);
+        let mut started: HashMap<CallId, u32> = HashMap::new();
+        let mut made_anyway = HashMap::new();
+        for entry in &run.entries {
+            match &entry.event {
+                Event::ApprovalDecided { call, decision, .. } => {
+                    let allow = matches!(decision, Decision::Allow | Decision::AllowForRun);
+                    *made_anyway.entry(*call).or_insert(0) += u32::from(allow);
+                }
+                Event::ToolStarted { call, tool, .. } => {
+                    let times = started.entry(*call).or_default();
+                    *times += 1;
+                    let made = state.call(*call).unwrap();
+                    prop_assert!(made.args["what"].is_string(), "wrong arguments reached {tool}");
+                    prop_assert!(!(deny_save && tool == "save"), "a denied call was made");
+                    let told = made_anyway.get(call).copied().unwrap_or(0);
+                    if tool == "send" {
+                        prop_assert!(*times <= told.max(1), "an irreversible call was made twice unasked");
+                        // `AllowForRun` on another call counts as being asked.
+                        let for_run = state.allowed.contains("send");
+                        prop_assert!(!attended || told >= *times || for_run, "nobody was asked");
+                    }
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(replay::check(&run.entries), Ok(()));
+    }
+}

@@ -1,0 +1,287 @@
+//! `run_command`: a shell command in the workspace.
+//!
+//! A command is not confined to the workspace and cannot be undone; that is what its effect says and
+//! the gate asks about. What it starts is in one process group of its own, which is killed when the
+//! command ends, runs out of time, or nobody waits for it any more. (A process that leaves the group
+//! by `setsid` escapes that, but is not waited for.)
+
+use std::{io, os::fd::OwnedFd, process::Stdio, time::Duration};
+
+use async_trait::async_trait;
+use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    io::AsyncReadExt as _,
+    net::unix::pipe,
+    process::{Child, Command},
+    time::{Instant, timeout_at},
+};
+
+use super::{CommandLimits, arguments};
+use crate::{text::many, workspace::rejected};
+
+/// How long output is still awaited once the command has ended and its group was killed.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// Runs shell commands.
+pub(super) struct RunCommand {
+    spec: ToolSpec,
+    limits: CommandLimits,
+    output_bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Args {
+    command: String,
+    timeout_seconds: Option<u64>,
+}
+
+impl RunCommand {
+    pub(super) fn new(limits: CommandLimits, output_bytes: usize) -> Self {
+        let (usual, longest) = (limits.timeout.as_secs(), limits.longest.as_secs());
+        let spec = super::spec(
+            "run_command",
+            "Run a shell command (sh) in the workspace, and get its exit code and what it prints. For what no other tool does: builds, tests, programs.",
+            Effect::Irreversible,
+            json!({
+                "command": {"type": "string", "minLength": 1, "description": "The command line. It gets no input."},
+                "timeout_seconds": {
+                    "type": "integer", "minimum": 1, "maximum": longest,
+                    "description": format!("When to stop it; {usual} if left out."),
+                },
+            }),
+            1,
+        );
+        Self { spec, limits, output_bytes }
+    }
+
+    fn timeout(&self, args: &Args) -> Duration {
+        args.timeout_seconds.map_or(self.limits.timeout, Duration::from_secs).min(self.limits.longest)
+    }
+}
+
+#[async_trait]
+impl Tool for RunCommand {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
+        let args: Args = arguments(&call.args)?;
+        if args.command.trim().is_empty() || args.command.contains('\0') {
+            return Err(rejected("command is empty, or has a NUL character in it".to_owned()));
+        }
+        let timeout = self.timeout(&args);
+        let (mut running, mut pipe) = start(&args.command, context).map_err(|e| {
+            ToolError::Fatal(format!("sh cannot be started in {}: {e}", context.workspace.display()))
+        })?;
+        let mut output = Kept::new(self.output_bytes);
+        let ended = running.finish(&mut pipe, &mut output, Instant::now() + timeout).await;
+        let ended = ended.map_err(|e| ToolError::Unknown(format!("the command was lost sight of: {e}")))?;
+        let printed = output.text();
+        match ended {
+            Some(status) => {
+                let text = match printed.as_str() {
+                    "" => format!("{}, no output", describe(status)),
+                    printed => format!("{}\n{printed}", describe(status)),
+                };
+                let data = json!({"exit_code": status.code()});
+                Ok(ToolOutput { data: Some(data), ..ToolOutput::text(text) })
+            }
+            None => Err(rejected(format!(
+                "the command was stopped as it took longer than {}, with all that it had started; give timeout_seconds (at most {}) or a shorter command. {}",
+                many(timeout.as_secs(), "second"),
+                self.limits.longest.as_secs(),
+                if printed.is_empty() { "It had printed nothing".to_owned() } else { format!("It had printed:\n{printed}") },
+            ))),
+        }
+    }
+
+    async fn preview(&self, call: &Call, _: &ToolContext) -> Option<String> {
+        let args: Args = arguments(&call.args).ok()?;
+        Some(args.command)
+    }
+}
+
+fn start(command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Receiver)> {
+    // One pipe for both outputs keeps the order in which they were written.
+    let (ours, theirs) = io::pipe()?;
+    let mut sh = Command::new("sh");
+    sh.arg("-c")
+        .arg(command)
+        .current_dir(&context.workspace)
+        .stdin(Stdio::null())
+        .stdout(theirs.try_clone()?)
+        .stderr(theirs)
+        .process_group(0)
+        .kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if is_secret(&name.to_string_lossy()) {
+            sh.env_remove(name);
+        }
+    }
+    // Nobody is there to page through output or to type a password.
+    sh.env("PAGER", "cat").env("GIT_PAGER", "cat").env("GIT_TERMINAL_PROMPT", "0");
+    sh.env("TERM", "dumb").env("NO_COLOR", "1");
+    let child = sh.spawn()?;
+    // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
+    drop(sh);
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    let running = Running { group: Group(group), child };
+    Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
+}
+
+/// A command with all that it started.
+struct Running {
+    /// Before the child, so that it is killed before the child is reaped and its number free.
+    group: Group,
+    child: Child,
+}
+
+impl Running {
+    /// Waits for the end, or for `deadline` (then `None`). Either way nothing of its group is left.
+    async fn finish(
+        &mut self,
+        pipe: &mut pipe::Receiver,
+        output: &mut Kept,
+        deadline: Instant,
+    ) -> io::Result<Option<std::process::ExitStatus>> {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut is_open = true;
+        let status = loop {
+            tokio::select! {
+                status = self.child.wait() => break Some(status?),
+                read = pipe.read(&mut buffer), if is_open => {
+                    let read = read?;
+                    is_open = read > 0;
+                    output.add(buffer.get(..read).unwrap_or_default());
+                }
+                () = tokio::time::sleep_until(deadline) => break None,
+            }
+        };
+        self.group.kill();
+        if status.is_none() {
+            self.child.wait().await?;
+        }
+        let last = Instant::now() + LAST_OUTPUT;
+        while is_open && let Ok(read) = timeout_at(last, pipe.read(&mut buffer)).await {
+            let read = read?;
+            is_open = read > 0;
+            output.add(buffer.get(..read).unwrap_or_default());
+        }
+        Ok(status)
+    }
+}
+
+/// A process group, killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take() {
+            // It fails if none of the group is left, which is as well.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Output, of which the beginning and the end are kept.
+struct Kept {
+    room: usize,
+    head: Vec<u8>,
+    tail: std::collections::VecDeque<u8>,
+    left_out: u64,
+}
+
+impl Kept {
+    fn new(room: usize) -> Self {
+        Self { room: room / 2, head: Vec::new(), tail: std::collections::VecDeque::new(), left_out: 0 }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let room = self.room - self.head.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        self.head.extend_from_slice(first);
+        self.tail.extend(rest);
+        let over = self.tail.len().saturating_sub(self.room);
+        self.tail.drain(..over);
+        self.left_out += over as u64;
+    }
+
+    fn text(&self) -> String {
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        if self.left_out == 0 {
+            let all = [self.head.as_slice(), &tail].concat();
+            return String::from_utf8_lossy(&all).trim_end().to_owned();
+        }
+        // What was cut may have been cut within a character.
+        let head = String::from_utf8_lossy(&self.head);
+        let tail = String::from_utf8_lossy(&tail);
+        format!(
+            "{}\n…truncated: {} left out here; to see them, write the output to a file and read that…\n{}",
+            head.trim_end_matches('\u{fffd}'),
+            many(self.left_out, "byte"),
+            tail.trim_start_matches('\u{fffd}').trim_end()
+        )
+    }
+}
+
+fn describe(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// Whether a variable of this name is kept from commands.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let inner = ["SECRET", "PASSWORD", "PASSWD", "CREDENTIAL"];
+    let last = ["TOKEN", "_KEY", "APIKEY", "_KEY_ID", "_PAT"];
+    name.starts_with("GPAK_")
+        || inner.iter().any(|part| name.contains(part))
+        || last.iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in ["GPAK_HOME", "OPENAI_API_KEY", "GITHUB_TOKEN", "TOKEN", "AWS_SECRET_ACCESS_KEY", "db_password"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "LANG", "KEYBOARD", "TOKENIZERS_PARALLELISM", "SSH_AUTH_SOCK"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_long_output_the_beginning_and_the_end_are_kept() {
+        let mut kept = Kept::new(10);
+        kept.add(b"abc");
+        assert_eq!(kept.text(), "abc");
+        kept.add(b"defghij");
+        assert_eq!(kept.text(), "abcdefghij");
+        for _ in 0..1000 {
+            kept.add(b"0123456789");
+        }
+        let text = kept.text();
+        assert!(text.starts_with("abcde\n…truncated: 10000 bytes left out"), "{text}");
+        assert!(text.ends_with("\n56789"), "{text}");
+    }
+}

@@ -48,7 +48,10 @@ pub struct CommandLimits {
 
 impl Default for CommandLimits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), longest: Duration::from_secs(600) }
+        Self {
+            timeout: Duration::from_secs(120),
+            longest: Duration::from_secs(600),
+        }
     }
 }
 
@@ -69,15 +72,35 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
     let undo = UndoStore::new(&options.undo_dir);
     let mut protected = options.protected.clone();
     protected.push(undo.dir().to_owned());
-    let desk = Arc::new(Desk { undo, protected, output_bytes: options.output_bytes.max(1024) });
+    let desk = Arc::new(Desk {
+        undo,
+        protected,
+        output_bytes: options.output_bytes.max(1024),
+    });
     let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(Reading::new(&desk, files::list::spec(), files::list::list)),
         Arc::new(Reading::new(&desk, files::read::spec(), files::read::read)),
         Arc::new(Reading::new(&desk, search::spec(), search::search)),
-        Arc::new(change::Changing::new(&desk, files::write::spec(), files::write::plan)),
-        Arc::new(change::Changing::new(&desk, files::edit::spec(), files::edit::plan)),
-        Arc::new(change::Changing::new(&desk, files::relocate::spec(), files::relocate::plan)),
-        Arc::new(change::Changing::new(&desk, files::delete::spec(), files::delete::plan)),
+        Arc::new(change::Changing::new(
+            &desk,
+            files::write::spec(),
+            files::write::plan,
+        )),
+        Arc::new(change::Changing::new(
+            &desk,
+            files::edit::spec(),
+            files::edit::plan,
+        )),
+        Arc::new(change::Changing::new(
+            &desk,
+            files::relocate::spec(),
+            files::relocate::plan,
+        )),
+        Arc::new(change::Changing::new(
+            &desk,
+            files::delete::spec(),
+            files::delete::plan,
+        )),
         Arc::new(shell::RunCommand::new(options.command, desk.output_bytes)),
     ];
     tools.extend(control::all());
@@ -115,7 +138,11 @@ struct Reading {
 
 impl Reading {
     fn new(desk: &Arc<Desk>, spec: ToolSpec, read: Read) -> Self {
-        Self { spec, desk: Arc::clone(desk), read }
+        Self {
+            spec,
+            desk: Arc::clone(desk),
+            read,
+        }
     }
 }
 
@@ -130,7 +157,14 @@ impl Tool for Reading {
         let (args, context) = (call.args.clone(), context.clone());
         blocking(move |stop| {
             let workspace = desk.open(&context)?;
-            read(&Reader { workspace, output_bytes: desk.output_bytes, stop }, &args)
+            read(
+                &Reader {
+                    workspace,
+                    output_bytes: desk.output_bytes,
+                    stop,
+                },
+                &args,
+            )
         })
         .await
         .map(ToolOutput::text)
@@ -155,14 +189,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(e) => Err(ToolError::Fatal(format!("a tool broke down: {e}; please report this"))),
+        Err(e) => Err(ToolError::Fatal(format!(
+            "a tool broke down: {e}; please report this"
+        ))),
     }
 }
 
 /// The spec of a built-in tool; `required` names its first `required` properties.
-pub(crate) fn spec(name: &str, description: &str, effect: Effect, properties: Value, required: usize) -> ToolSpec {
-    let names: Vec<_> =
-        properties.as_object().map(|all| all.keys().take(required).cloned().collect()).unwrap_or_default();
+pub(crate) fn spec(
+    name: &str,
+    description: &str,
+    effect: Effect,
+    properties: Value,
+    required: usize,
+) -> ToolSpec {
+    let names: Vec<_> = properties
+        .as_object()
+        .map(|all| all.keys().take(required).cloned().collect())
+        .unwrap_or_default();
     ToolSpec {
         name: name.to_owned(),
         description: description.to_owned(),
@@ -181,4 +225,31 @@ pub(crate) fn spec(name: &str, description: &str, effect: Effect, properties: Va
 /// A call's arguments, which the gate checked against the tool's schema.
 pub(crate) fn arguments<T: DeserializeOwned>(args: &Value) -> Result<T, ToolError> {
     T::deserialize(args).map_err(|e| rejected(format!("the arguments are wrong: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn dropping_a_call_stops_its_work() {
+        let (started, mut has_started) = tokio::sync::mpsc::channel(1);
+        let (stopped, has_stopped) = std::sync::mpsc::channel();
+        let work = blocking(move |stop| {
+            started
+                .blocking_send(())
+                .map_err(|e| rejected(e.to_string()))?;
+            while stop.check().is_ok() {
+                std::thread::yield_now();
+            }
+            stopped.send(()).map_err(|e| rejected(e.to_string()))
+        });
+        tokio::select! {
+            done = work => panic!("it ended by itself: {done:?}"),
+            _ = has_started.recv() => {}
+        }
+        has_stopped
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the work stops");
+    }
 }

@@ -121,7 +121,9 @@ pub(crate) fn summarize(mut file: impl Read, stop: &Stop) -> io::Result<Summary>
         }
         count.add(bytes);
         if read == 0 || stop.check().is_err() {
-            return Ok(Summary::Text { lines: count.lines() });
+            return Ok(Summary::Text {
+                lines: count.lines(),
+            });
         }
     }
 }
@@ -167,8 +169,14 @@ mod tests {
     fn text_in_any_script_is_text_and_noise_is_binary() {
         assert_eq!(sniff("äöü 日本語 🚀\n".as_bytes()), Content::Text);
         assert_eq!(sniff(b"caf\xe9 au lait"), Content::Text);
-        assert_eq!(sniff(&[0xf0, 0xc8, 0x01, 0x02, 0xfe, 0xff].repeat(20)), Content::Binary("of unknown type"));
-        assert_eq!(sniff(b"\x89PNG\r\n\x1a\n\0\0"), Content::Binary("a PNG image"));
+        assert_eq!(
+            sniff(&[0xf0, 0xc8, 0x01, 0x02, 0xfe, 0xff].repeat(20)),
+            Content::Binary("of unknown type")
+        );
+        assert_eq!(
+            sniff(b"\x89PNG\r\n\x1a\n\0\0"),
+            Content::Binary("a PNG image")
+        );
         let cut = "日".repeat(SNIFFED);
         assert_eq!(sniff(cut.as_bytes()), Content::Text);
     }

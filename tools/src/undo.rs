@@ -106,7 +106,10 @@ pub(crate) enum Stands {
 impl UndoStore {
     /// The store in `dir`, which is made when first needed.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), changing: Arc::default() }
+        Self {
+            dir: dir.into(),
+            changing: Arc::default(),
+        }
     }
 
     /// What was changed since by others, so that the run's calls cannot all be undone. Looks at the
@@ -128,12 +131,13 @@ impl UndoStore {
             for call in calls {
                 records.push((call, store.get(&run, &call)?));
             }
-            let now = |path: &Inside| match workspace.place_again(path).and_then(|place| look(&place)) {
-                Ok(now) => Ok(now),
-                Err(fatal @ ToolError::Fatal(_)) => Err(fatal),
-                // What stands in the way of the place is not what was there.
-                Err(_) => Ok(None),
-            };
+            let now =
+                |path: &Inside| match workspace.place_again(path).and_then(|place| look(&place)) {
+                    Ok(now) => Ok(now),
+                    Err(fatal @ ToolError::Fatal(_)) => Err(fatal),
+                    // What stands in the way of the place is not what was there.
+                    Err(_) => Ok(None),
+                };
             chain::conflicts(&records, &now)
         })
         .await
@@ -149,10 +153,15 @@ impl UndoStore {
 
     /// Saves what is at `place`.
     pub(crate) fn save(&self, place: &Place) -> Result<Option<Saved>, ToolError> {
-        let Some(metadata) = place.metadata()? else { return Ok(None) };
+        let Some(metadata) = place.metadata()? else {
+            return Ok(None);
+        };
         let mode = metadata.mode();
         if metadata.is_dir() {
-            return Ok(Some(Saved { what: What::Folder, mode }));
+            return Ok(Some(Saved {
+                what: What::Folder,
+                mode,
+            }));
         }
         if metadata.len() > SAVED_LIMIT {
             return Err(rejected(format!(
@@ -162,17 +171,26 @@ impl UndoStore {
             )));
         }
         let hash = self.keep(&mut place.open()?).map_err(|e| self.broken(&e))?;
-        Ok(Some(Saved { what: What::File(hash), mode }))
+        Ok(Some(Saved {
+            what: What::File(hash),
+            mode,
+        }))
     }
 
     /// What was saved under `hash`, read in full before anything relies on it.
     pub(crate) fn saved(&self, hash: &str) -> Result<Vec<u8>, ToolError> {
         let path = self.object(hash);
         let bytes = fs::read(&path).map_err(|e| {
-            rejected(format!("what undo needs cannot be read ({}: {e})", path.display()))
+            rejected(format!(
+                "what undo needs cannot be read ({}: {e})",
+                path.display()
+            ))
         })?;
         if blake3::hash(&bytes).to_hex().as_str() != hash {
-            return Err(rejected(format!("what undo needs is damaged ({})", path.display())));
+            return Err(rejected(format!(
+                "what undo needs is damaged ({})",
+                path.display()
+            )));
         }
         Ok(bytes)
     }
@@ -218,7 +236,10 @@ impl UndoStore {
     }
 
     fn object(&self, hash: &str) -> PathBuf {
-        self.dir.join("objects").join(hash.get(..2).unwrap_or("00")).join(hash)
+        self.dir
+            .join("objects")
+            .join(hash.get(..2).unwrap_or("00"))
+            .join(hash)
     }
 
     fn record(&self, run: &RunId, call: &CallId) -> PathBuf {
@@ -231,7 +252,12 @@ impl UndoStore {
         make_folder(&dir)?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("{}-{count}", std::process::id()));
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
         Ok((path, file))
     }
 
@@ -256,7 +282,10 @@ impl Record {
             now.push(look(&workspace.place_again(&change.path)?)?);
         }
         let is = |state: fn(&Change) -> Option<&What>| {
-            self.changes.iter().zip(&now).all(|(change, now)| state(change) == now.as_ref())
+            self.changes
+                .iter()
+                .zip(&now)
+                .all(|(change, now)| state(change) == now.as_ref())
         };
         Ok(match () {
             () if is(|change| change.after.as_ref()) => Stands::After,
@@ -267,7 +296,11 @@ impl Record {
 
     /// The paths it changes, for people.
     pub(crate) fn paths(&self) -> String {
-        let paths: Vec<_> = self.changes.iter().map(|change| change.path.to_string()).collect();
+        let paths: Vec<_> = self
+            .changes
+            .iter()
+            .map(|change| change.path.to_string())
+            .collect();
         paths.join(" or ")
     }
 }
@@ -280,12 +313,17 @@ impl Change {
 
 /// What is at `place` now.
 pub(crate) fn look(place: &Place) -> Result<Option<What>, ToolError> {
-    let Some(metadata) = place.metadata()? else { return Ok(None) };
+    let Some(metadata) = place.metadata()? else {
+        return Ok(None);
+    };
     if metadata.is_dir() {
         return Ok(Some(What::Folder));
     }
     if !metadata.is_file() {
-        return Err(rejected(format!("{} is neither a file nor a folder", place.path())));
+        return Err(rejected(format!(
+            "{} is neither a file nor a folder",
+            place.path()
+        )));
     }
     let mut hasher = blake3::Hasher::new();
     copy_hashed(&mut place.open()?, &mut io::sink(), &mut hasher)
@@ -293,7 +331,11 @@ pub(crate) fn look(place: &Place) -> Result<Option<What>, ToolError> {
     Ok(Some(What::File(hasher.finalize().to_hex().to_string())))
 }
 
-fn copy_hashed(from: &mut impl Read, to: &mut impl Write, hasher: &mut blake3::Hasher) -> io::Result<()> {
+fn copy_hashed(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    hasher: &mut blake3::Hasher,
+) -> io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         let read = crate::text::read_some(from, &mut buffer)?;
@@ -309,7 +351,9 @@ fn copy_hashed(from: &mut impl Read, to: &mut impl Write, hasher: &mut blake3::H
 /// Gives a file that was written and synced its name, or clears it away.
 fn finish(temp: &Path, path: &Path, written: io::Result<()>) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    let done = written.and_then(|()| make_folder(parent)).and_then(|()| fs::rename(temp, path));
+    let done = written
+        .and_then(|()| make_folder(parent))
+        .and_then(|()| fs::rename(temp, path));
     if done.is_err() {
         let _ = fs::remove_file(temp);
     }

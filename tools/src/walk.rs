@@ -41,18 +41,32 @@ pub(crate) enum Kind {
 pub(crate) struct Globs([Override; 2]);
 
 impl Globs {
-    pub(crate) fn new(workspace: &Workspace, folder: &Inside, glob: &str) -> Result<Self, ToolError> {
+    pub(crate) fn new(
+        workspace: &Workspace,
+        folder: &Inside,
+        glob: &str,
+    ) -> Result<Self, ToolError> {
         let rooted = |root: &Path| {
             let mut builder = OverrideBuilder::new(root);
-            builder.add(glob).and_then(|builder| builder.build()).map_err(|e| {
-                rejected(format!("\"{glob}\" is not a glob ({e}); one looks like \"*.md\" or \"src/**/*.rs\""))
-            })
+            builder
+                .add(glob)
+                .and_then(|builder| builder.build())
+                .map_err(|e| {
+                    rejected(format!(
+                        "\"{glob}\" is not a glob ({e}); one looks like \"*.md\" or \"src/**/*.rs\""
+                    ))
+                })
         };
-        Ok(Self([rooted(workspace.real())?, rooted(&workspace.real().join(folder.as_path()))?]))
+        Ok(Self([
+            rooted(workspace.real())?,
+            rooted(&workspace.real().join(folder.as_path()))?,
+        ]))
     }
 
     fn match_file(&self, path: &Path) -> bool {
-        self.0.iter().any(|globs| !globs.matched(path, false).is_ignore())
+        self.0
+            .iter()
+            .any(|globs| !globs.matched(path, false).is_ignore())
     }
 }
 
@@ -69,7 +83,9 @@ pub(crate) fn walk(
     for entry in builder(workspace, folder, &base, options.recursive).build() {
         // A folder that cannot be read, or has gone, hides nothing else.
         let Ok(entry) = entry else { continue };
-        let Some(path) = inside(workspace, entry.path()) else { continue };
+        let Some(path) = inside(workspace, entry.path()) else {
+            continue;
+        };
         if entry.depth() == 0 || workspace.is_private(&path) {
             continue;
         }
@@ -108,7 +124,11 @@ fn builder(workspace: &Workspace, folder: &Inside, base: &Path, recursive: bool)
         .filter_entry(move |entry| {
             let path = entry.path();
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            let ignored = || above.iter().any(|ignore| ignore.matched(path, is_dir).is_ignore());
+            let ignored = || {
+                above
+                    .iter()
+                    .any(|ignore| ignore.matched(path, is_dir).is_ignore())
+            };
             let private = || entry.file_name() == ".git" || private.iter().any(|one| path == one);
             entry.depth() == 0 || !(private() || recursive && ignored())
         });
@@ -136,5 +156,8 @@ fn inside(workspace: &Workspace, path: &Path) -> Option<Inside> {
 
 /// Whether a walk may end in silence: the thing went away meanwhile.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

@@ -60,7 +60,13 @@ impl Inside {
         if self.is_root() {
             return None;
         }
-        Some(Self(self.0.rsplit_once('/').map(|(parent, _)| parent).unwrap_or_default().to_owned()))
+        Some(Self(
+            self.0
+                .rsplit_once('/')
+                .map(|(parent, _)| parent)
+                .unwrap_or_default()
+                .to_owned(),
+        ))
     }
 
     pub(crate) fn join(&self, name: &str) -> Self {
@@ -76,7 +82,11 @@ impl Inside {
             return Some(&self.0);
         }
         let rest = self.0.strip_prefix(&folder.0)?;
-        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+        if rest.is_empty() {
+            Some(rest)
+        } else {
+            rest.strip_prefix('/')
+        }
     }
 
     fn of_relative(path: &Path) -> Result<Self, ToolError> {
@@ -85,7 +95,12 @@ impl Inside {
             match component {
                 Component::Normal(name) => match name.to_str() {
                     Some(name) => names.push(name),
-                    None => return Err(rejected(format!("the name of {} is not UTF-8", path.display()))),
+                    None => {
+                        return Err(rejected(format!(
+                            "the name of {} is not UTF-8",
+                            path.display()
+                        )));
+                    }
                 },
                 Component::CurDir => {}
                 Component::ParentDir => {
@@ -170,13 +185,19 @@ impl Workspace {
         if !path.is_absolute() {
             return Inside::of_relative(path);
         }
-        let inner = path.strip_prefix(&self.real).or_else(|_| path.strip_prefix(&self.given));
+        let inner = path
+            .strip_prefix(&self.real)
+            .or_else(|_| path.strip_prefix(&self.given));
         match inner {
             Ok(inner) => Inside::of_relative(inner),
             Err(_) => {
                 let relative = raw.trim_start_matches('/');
                 let there = !relative.is_empty() && self.root.symlink_metadata(relative).is_ok();
-                if there { Err(outside_but(path, relative)) } else { Err(outside(path)) }
+                if there {
+                    Err(outside_but(path, relative))
+                } else {
+                    Err(outside(path))
+                }
             }
         }
     }
@@ -184,9 +205,14 @@ impl Workspace {
     /// Where something that exists really is: `path` with every link in it followed.
     pub(crate) fn locate(&self, path: &Inside) -> Result<Inside, ToolError> {
         let real = self.follow(path).map_err(|e| self.explain(path, &e))?;
-        let private = self.protected.iter().find(|folder| real.below(folder).is_some());
+        let private = self
+            .protected
+            .iter()
+            .find(|folder| real.below(folder).is_some());
         if private.is_some() {
-            return Err(rejected(format!("{path} belongs to gpak itself and is not for tools; go on without it")));
+            return Err(rejected(format!(
+                "{path} belongs to gpak itself and is not for tools; go on without it"
+            )));
         }
         Ok(real)
     }
@@ -216,22 +242,32 @@ impl Workspace {
         }
         let name = path.names().find(|name| PROTECTED_NAMES.contains(name));
         if let Some(name) = name {
-            return Some(format!("{path} is in {name}, which tools never write to; choose another path"));
+            return Some(format!(
+                "{path} is in {name}, which tools never write to; choose another path"
+            ));
         }
         let holds = |folder: &&Inside| path.below(folder).is_some() || folder.below(path).is_some();
         self.protected.iter().find(holds).map(|folder| {
-            format!("{folder} belongs to gpak itself, and tools never write to it; choose another path")
+            format!(
+                "{folder} belongs to gpak itself, and tools never write to it; choose another path"
+            )
         })
     }
 
     /// gpak's own folders, absolute.
     pub(crate) fn private_folders(&self) -> impl Iterator<Item = PathBuf> {
-        self.protected.iter().map(|folder| self.real.join(folder.as_path()))
+        self.protected
+            .iter()
+            .map(|folder| self.real.join(folder.as_path()))
     }
 
     /// Whether a listing or a search passes by `path`.
     pub(crate) fn is_private(&self, path: &Inside) -> bool {
-        path.name() == ".git" || self.protected.iter().any(|folder| path.below(folder).is_some())
+        path.name() == ".git"
+            || self
+                .protected
+                .iter()
+                .any(|folder| path.below(folder).is_some())
     }
 
     /// Says, for a model, why `path` cannot be opened.
@@ -245,7 +281,9 @@ impl Workspace {
             ErrorKind::NotFound => self.not_found(path),
             ErrorKind::NotADirectory => {
                 let file = self.first_file(path);
-                rejected(format!("{file} is a file, not a folder, so there is no {path}; use read_file {{\"path\":\"{file}\"}} to read it"))
+                rejected(format!(
+                    "{file} is a file, not a folder, so there is no {path}; use read_file {{\"path\":\"{file}\"}} to read it"
+                ))
             }
             _ => io_error("open", path, error),
         }
@@ -274,7 +312,9 @@ impl Workspace {
         let mut names = path.names();
         while let Some(name) = names.next() {
             prefix = prefix.join(name);
-            let Ok(target) = self.root.read_link_contents(prefix.as_path()) else { continue };
+            let Ok(target) = self.root.read_link_contents(prefix.as_path()) else {
+                continue;
+            };
             if let Ok(inner) = target.strip_prefix(&self.real) {
                 let rest: PathBuf = names.collect();
                 return Inside::of_relative(&inner.join(rest)).ok();
@@ -307,15 +347,17 @@ pub(crate) fn io_error(what: &str, path: &dyn fmt::Display, error: &io::Error) -
             "cannot {what} {path}: the disk is full; free some space, then resume the run"
         )),
         ErrorKind::PermissionDenied => rejected(format!("cannot {what} {path}: permission denied")),
-        ErrorKind::ReadOnlyFilesystem => {
-            rejected(format!("cannot {what} {path}: it is on a read-only file system"))
-        }
-        ErrorKind::InvalidFilename => {
-            rejected(format!("cannot {what} {path}: the name is too long or not allowed here; use a shorter one"))
-        }
-        _ if error.raw_os_error() == Some(nix::errno::Errno::EIO as i32) => ToolError::Fatal(format!(
-            "cannot {what} {path}: the disk reports an error ({error}); check the disk, then resume the run"
+        ErrorKind::ReadOnlyFilesystem => rejected(format!(
+            "cannot {what} {path}: it is on a read-only file system"
         )),
+        ErrorKind::InvalidFilename => rejected(format!(
+            "cannot {what} {path}: the name is too long or not allowed here; use a shorter one"
+        )),
+        _ if error.raw_os_error() == Some(nix::errno::Errno::EIO as i32) => {
+            ToolError::Fatal(format!(
+                "cannot {what} {path}: the disk reports an error ({error}); check the disk, then resume the run"
+            ))
+        }
         _ => rejected(format!("cannot {what} {path}: {error}")),
     }
 }
@@ -342,18 +384,59 @@ fn outside_but(path: &Path, relative: &str) -> ToolError {
 /// The absolute path without links of something that need not exist.
 fn canonical(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut rest = Vec::new();
-    let mut here = path.as_path();
-    loop {
-        if let Ok(real) = here.canonicalize() {
-            return rest.into_iter().rev().fold(real, |path: PathBuf, name| path.join(name));
-        }
-        match (here.parent(), here.file_name()) {
-            (Some(parent), Some(name)) => {
-                rest.push(name.to_owned());
-                here = parent;
+    let mut real = PathBuf::new();
+    // What does not exist is no link either, so that `..` takes back the name before it.
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                real.pop();
             }
-            _ => return path,
+            component => {
+                real.push(component);
+                real = real.canonicalize().unwrap_or(real);
+            }
         }
+    }
+    real
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_nothing_a_model_can_help() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let Ok(mut full) = full else {
+            eprintln!("SKIPPED a_full_disk_is_nothing_a_model_can_help: no /dev/full here");
+            return;
+        };
+        let error = full.write_all(b"x").unwrap_err();
+        let error = io_error("write", &"a.txt", &error);
+        assert!(
+            matches!(&error, ToolError::Fatal(m) if m.contains("the disk is full")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_path_below_a_folder_is_not_one_that_only_begins_alike() {
+        let inside = |path: &str| Inside(path.to_owned());
+        assert_eq!(inside("a/b/c").below(&inside("a")), Some("b/c"));
+        assert_eq!(inside("a").below(&inside("a")), Some(""));
+        assert_eq!(inside("a").below(&inside("")), Some("a"));
+        assert_eq!(inside("ab").below(&inside("a")), None);
+        assert_eq!(inside("a").below(&inside("a/b")), None);
+    }
+
+    #[test]
+    fn what_does_not_exist_has_a_canonical_path_all_the_same() {
+        assert_eq!(
+            canonical(Path::new("/no/such/../folder")),
+            Path::new("/no/folder")
+        );
+        assert_eq!(canonical(Path::new("/tmp/../no")), Path::new("/no"));
     }
 }

@@ -30,6 +30,8 @@ pub struct Judged {
     pub split: Split,
     /// What sort of work it is.
     pub kind: String,
+    /// How much there is to do, from 1 to 3.
+    pub level: u8,
     /// Whether every check holds.
     pub solved: bool,
     /// The first check that does not hold.
@@ -80,7 +82,10 @@ pub async fn run<A>(
 where
     A: AsyncFnMut(&Task, &Path) -> Attempt,
 {
-    let mut report = Report { model: model.to_owned(), tasks: Vec::with_capacity(tasks.len()) };
+    let mut report = Report {
+        model: model.to_owned(),
+        tasks: Vec::with_capacity(tasks.len()),
+    };
     for task in tasks {
         let workspace = tempfile::Builder::new().prefix("gpak-eval-").tempdir();
         let workspace = workspace.map_err(EvalError::io(&std::env::temp_dir()))?;
@@ -91,6 +96,7 @@ where
             id: task.id.clone(),
             split: task.split,
             kind: task.kind.clone(),
+            level: task.level,
             solved: complaint.is_none(),
             complaint,
             attempt,
@@ -104,12 +110,18 @@ where
 impl Report {
     /// The figures of one half, if any of its tasks was run.
     pub fn figures(&self, split: Split) -> Option<Figures> {
-        let of: Vec<_> = self.tasks.iter().filter(|task| task.split == split).collect();
+        let of: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|task| task.split == split)
+            .collect();
         if of.is_empty() {
             return None;
         }
         let count = of.len() as f64;
-        let mean = |value: &dyn Fn(&Attempt) -> f64| of.iter().map(|task| value(&task.attempt)).sum::<f64>() / count;
+        let mean = |value: &dyn Fn(&Attempt) -> f64| {
+            of.iter().map(|task| value(&task.attempt)).sum::<f64>() / count
+        };
         let solved = of.iter().filter(|task| task.solved).count();
         Some(Figures {
             solved,
@@ -135,9 +147,19 @@ impl Report {
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.solved { "✓" } else { "✗" };
-        let Attempt { steps, tokens, ms, ended, .. } = &self.attempt;
+        let Attempt {
+            steps,
+            tokens,
+            ms,
+            ended,
+            ..
+        } = &self.attempt;
         let seconds = *ms as f64 / 1000.0;
-        write!(f, "{mark} {:<22} {:>2} steps {tokens:>7} tokens {seconds:>7.1} s", self.id, steps)?;
+        write!(
+            f,
+            "{mark} {:<22} {:>2} steps {tokens:>7} tokens {seconds:>7.1} s",
+            self.id, steps
+        )?;
         match &self.complaint {
             Some(complaint) => write!(f, "  {complaint} ({ended})"),
             None => Ok(()),
@@ -148,16 +170,39 @@ impl fmt::Display for Judged {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.model)?;
-        writeln!(f, "{:<10} {:>14} {:>7} {:>9} {:>9}", "half", "solved", "steps", "tokens", "seconds")?;
+        writeln!(
+            f,
+            "{:<10} {:>14} {:>7} {:>9} {:>9}",
+            "half", "solved", "steps", "tokens", "seconds"
+        )?;
         for split in [Split::Tuning, Split::HeldOut] {
-            let Some(figures) = self.figures(split) else { continue };
-            let solved = format!("{}/{} {:>5.1} %", figures.solved, figures.tasks, figures.percent);
-            let Figures { steps, tokens, seconds, .. } = figures;
-            writeln!(f, "{:<10} {solved:>14} {steps:>7.1} {tokens:>9.0} {seconds:>9.1}", split.title())?;
+            let Some(figures) = self.figures(split) else {
+                continue;
+            };
+            let solved = format!(
+                "{}/{} {:>5.1} %",
+                figures.solved, figures.tasks, figures.percent
+            );
+            let Figures {
+                steps,
+                tokens,
+                seconds,
+                ..
+            } = figures;
+            writeln!(
+                f,
+                "{:<10} {solved:>14} {steps:>7.1} {tokens:>9.0} {seconds:>9.1}",
+                split.title()
+            )?;
         }
         for task in self.tasks.iter().filter(|task| !task.solved) {
             let complaint = task.complaint.as_deref().unwrap_or_default();
-            writeln!(f, "not solved: {} ({}): {complaint}", task.id, task.split.title())?;
+            writeln!(
+                f,
+                "not solved: {} ({}): {complaint}",
+                task.id,
+                task.split.title()
+            )?;
         }
         Ok(())
     }
@@ -176,23 +221,42 @@ mod tests {
         let agent = async |task: &Task, workspace: &Path| {
             assert!(task.files.keys().all(|path| workspace.join(path).is_file()));
             seen.push(workspace.to_owned());
-            Attempt { answer: task.solution.answer.clone(), ended: "completed".into(), steps: 2, tokens: 100, ms: 500 }
+            Attempt {
+                answer: task.solution.answer.clone(),
+                ended: "completed".into(),
+                steps: 2,
+                tokens: 100,
+                ms: 500,
+            }
         };
         let mut heard = 0;
-        let report = run("scripted/oracle", &tasks, agent, |_| heard += 1).await.unwrap();
+        let report = run("scripted/oracle", &tasks, agent, |_| heard += 1)
+            .await
+            .unwrap();
         assert_eq!(heard, tasks.len());
         assert!(seen.iter().all(|workspace| !workspace.exists()));
         let answered = |split| {
             let of = tasks.iter().filter(|task| task.split == split);
-            of.filter(|task| task.solution.files.is_empty() && task.solution.removed.is_empty()).count()
+            of.filter(|task| task.solution.files.is_empty() && task.solution.removed.is_empty())
+                .count()
         };
         for split in [Split::Tuning, Split::HeldOut] {
             let figures = report.figures(split).unwrap();
-            assert_eq!((figures.solved, figures.tasks), (answered(split), tasks.len() / 2));
-            assert_eq!((figures.steps, figures.tokens, figures.seconds), (2.0, 100.0, 0.5));
+            assert_eq!(
+                (figures.solved, figures.tasks),
+                (answered(split), tasks.len() / 2)
+            );
+            assert_eq!(
+                (figures.steps, figures.tokens, figures.seconds),
+                (2.0, 100.0, 0.5)
+            );
         }
         let text = report.to_string();
-        assert!(text.contains("held out") && text.contains("not solved: fix-mean (tuning): `python3 check.py`"), "{text}");
+        assert!(
+            text.contains("held out")
+                && text.contains("not solved: fix-mean (tuning): `python3 check.py`"),
+            "{text}"
+        );
         assert_eq!(report.json()["held_out"]["tasks"], 20);
     }
 }

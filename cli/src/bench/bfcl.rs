@@ -27,8 +27,6 @@ use cases::{Case, Category};
 
 const PACKAGE: &str = "bfcl-eval";
 const VERSION: &str = "2026.3.23";
-/// Cases of each category that are run unless asked otherwise.
-pub const USUAL: usize = 100;
 /// Tokens that a call may take.
 const MAX_TOKENS: u32 = 512;
 const INSTRUCTIONS: &str = "Answer the user by calling one function. Take each argument from the user's words, \
@@ -41,7 +39,9 @@ pub enum BfclError {
     #[error(transparent)]
     Fetch(#[from] CatalogueError),
     /// It is not what was expected.
-    #[error("the function calling data in {path} is damaged ({reason}); remove that folder and try again")]
+    #[error(
+        "the function calling data in {path} is damaged ({reason}); remove that folder and try again"
+    )]
     Data {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,9 @@ pub enum BfclError {
 pub fn fetch(cache: &Path, network: &Network, watch: &mut dyn Watch) -> Result<PathBuf, BfclError> {
     let dir = cache.join(format!("{PACKAGE}-{VERSION}"));
     let members = Category::ALL.iter().flat_map(|category| category.members());
-    let members: Vec<String> = members.filter(|member| !dir.join(member).is_file()).collect();
+    let members: Vec<String> = members
+        .filter(|member| !dir.join(member).is_file())
+        .collect();
     if !members.is_empty() {
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
         fetch_members(network, PACKAGE, VERSION, &members, &dir, watch)?;
@@ -128,14 +130,23 @@ pub async fn run(
         }
         scores.push(Score::of(category, judged));
     }
-    Ok(Report { model: model.profile().id(), scores })
+    Ok(Report {
+        model: model.profile().id(),
+        scores,
+    })
 }
 
 async fn ask(model: &dyn Model, case: &Case) -> Result<Judged, ModelError> {
     let begun = Instant::now();
     let reply = model.reply(&request(case), &mut ()).await;
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let judged = |valid, complaint, tokens| Judged { id: case.id.clone(), valid, complaint, tokens, ms };
+    let judged = |valid, complaint, tokens| Judged {
+        id: case.id.clone(),
+        valid,
+        complaint,
+        tokens,
+        ms,
+    };
     match reply {
         Ok(reply) => {
             let (valid, complaint) = verdict(case, &reply);
@@ -151,32 +162,61 @@ async fn ask(model: &dyn Model, case: &Case) -> Result<Judged, ModelError> {
 
 fn request(case: &Case) -> Request {
     let messages = vec![
-        Message::System { text: INSTRUCTIONS.to_owned() },
-        Message::User { text: case.question.clone(), label: Label::User },
+        Message::System {
+            text: INSTRUCTIONS.to_owned(),
+        },
+        Message::User {
+            text: case.question.clone(),
+            label: Label::User,
+        },
     ];
-    let sampling = Sampling { max_tokens: MAX_TOKENS, ..Sampling::default() };
-    Request { messages, tools: Arc::from(case.tools()), sampling }
+    let sampling = Sampling {
+        max_tokens: MAX_TOKENS,
+        ..Sampling::default()
+    };
+    Request {
+        messages,
+        tools: Arc::from(case.tools()),
+        sampling,
+    }
 }
 
 /// Whether the reply is valid, and what is wrong with it.
 fn verdict(case: &Case, reply: &Reply) -> (bool, Option<String>) {
     let [call] = reply.calls.as_slice() else {
-        return (false, Some(format!("it made {} calls, not one", reply.calls.len())));
+        return (
+            false,
+            Some(format!("it made {} calls, not one", reply.calls.len())),
+        );
     };
-    let Some(function) = case.functions.iter().find(|function| function.tool.name == call.name) else {
+    let Some(function) = case
+        .functions
+        .iter()
+        .find(|function| function.tool.name == call.name)
+    else {
         return (false, Some(format!("there is no function {}", call.name)));
     };
     let valid = jsonschema::is_valid(&function.tool.input, &call.args);
     if function.name != case.expected {
-        return (valid, Some(format!("it called {}, not {}", function.name, case.expected)));
+        return (
+            valid,
+            Some(format!(
+                "it called {}, not {}",
+                function.name, case.expected
+            )),
+        );
     }
-    (valid, judge::judge(&function.raw, &call.args, &case.answer).err())
+    (
+        valid,
+        judge::judge(&function.raw, &call.args, &case.answer).err(),
+    )
 }
 
 impl Score {
     fn of(category: Category, cases: Vec<Judged>) -> Self {
         let count = cases.len().max(1) as f64;
-        let percent = |test: fn(&&Judged) -> bool| 100.0 * cases.iter().filter(test).count() as f64 / count;
+        let percent =
+            |test: fn(&&Judged) -> bool| 100.0 * cases.iter().filter(test).count() as f64 / count;
         Self {
             category,
             right_percent: percent(|one| one.complaint.is_none()),
@@ -190,11 +230,19 @@ impl Score {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.model)?;
-        writeln!(f, "{:<14} {:>6} {:>8} {:>8} {:>8}", "functions", "cases", "right", "valid", "seconds")?;
+        writeln!(
+            f,
+            "{:<14} {:>6} {:>8} {:>8} {:>8}",
+            "functions", "cases", "right", "valid", "seconds"
+        )?;
         for score in &self.scores {
             let (title, cases) = (score.category.title(), score.cases.len());
             let (right, valid) = (score.right_percent, score.valid_percent);
-            writeln!(f, "{title:<14} {cases:>6} {right:>6.1} % {valid:>6.1} % {:>8.2}", score.seconds)?;
+            writeln!(
+                f,
+                "{title:<14} {cases:>6} {right:>6.1} % {valid:>6.1} % {:>8.2}",
+                score.seconds
+            )?;
         }
         for one in self.scores.iter().flat_map(|score| &score.cases) {
             if let Some(complaint) = &one.complaint {

@@ -70,13 +70,17 @@ impl Check {
     pub fn complaint(&self, task: &Task, workspace: &Path, answer: &str) -> Option<String> {
         match self {
             Self::File(check) => check.complaint(task, workspace),
-            Self::Data { path, pointer, equals } => {
-                data(&workspace.join(path), pointer, equals).err().map(|reason| format!("{path}: {reason}"))
-            }
+            Self::Data {
+                path,
+                pointer,
+                equals,
+            } => data(&workspace.join(path), pointer, equals)
+                .err()
+                .map(|reason| format!("{path}: {reason}")),
             Self::Answer(check) => check.complaint(answer),
-            Self::Command { run, stdout } => {
-                command(workspace, run, stdout).err().map(|reason| format!("`{}`: {reason}", run.join(" ")))
-            }
+            Self::Command { run, stdout } => command(workspace, run, stdout)
+                .err()
+                .map(|reason| format!("`{}`: {reason}", run.join(" "))),
         }
     }
 }
@@ -85,12 +89,16 @@ impl FileCheck {
     fn complaint(&self, task: &Task, workspace: &Path) -> Option<String> {
         let path = workspace.join(&self.path);
         if self.absent {
-            return path.symlink_metadata().is_ok().then(|| format!("{} is still there", self.path));
+            return path
+                .symlink_metadata()
+                .is_ok()
+                .then(|| format!("{} is still there", self.path));
         }
         let Ok(content) = std::fs::read_to_string(&path) else {
             return Some(format!("{} is not there", self.path));
         };
-        self.content_complaint(task, &content).map(|reason| format!("{}: {reason}", self.path))
+        self.content_complaint(task, &content)
+            .map(|reason| format!("{}: {reason}", self.path))
     }
 
     fn content_complaint(&self, task: &Task, content: &str) -> Option<String> {
@@ -108,7 +116,12 @@ impl FileCheck {
 
 impl AnswerCheck {
     fn complaint(&self, answer: &str) -> Option<String> {
-        let lower = |words: &[String]| words.iter().map(|word| word.to_lowercase()).collect::<Vec<_>>();
+        let lower = |words: &[String]| {
+            words
+                .iter()
+                .map(|word| word.to_lowercase())
+                .collect::<Vec<_>>()
+        };
         let said = answer.to_lowercase();
         let complaint = texts(&said, &lower(&self.contains), &lower(&self.lacks), &[]);
         let complaint = complaint.or_else(|| texts(answer, &[], &[], &self.matches));
@@ -128,11 +141,13 @@ fn texts(text: &str, contains: &[String], lacks: &[String], matches: &[String]) 
     if let Some(word) = lacks.iter().find(|word| text.contains(word.as_str())) {
         return Some(format!("it has {word:?}"));
     }
-    matches.iter().find_map(|pattern| match regex::Regex::new(pattern) {
-        Ok(regex) if regex.is_match(text) => None,
-        Ok(_) => Some(format!("it does not match {pattern:?}: {:?}", short(text))),
-        Err(error) => Some(format!("the check is wrong: {error}")),
-    })
+    matches
+        .iter()
+        .find_map(|pattern| match regex::Regex::new(pattern) {
+            Ok(regex) if regex.is_match(text) => None,
+            Ok(_) => Some(format!("it does not match {pattern:?}: {:?}", short(text))),
+            Err(error) => Some(format!("the check is wrong: {error}")),
+        })
 }
 
 /// A text without what nobody sees: space at the end, and the ends of lines of another system.
@@ -148,16 +163,22 @@ fn short(text: &str) -> String {
 fn numbers(text: &str) -> impl Iterator<Item = f64> {
     let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | ',' | '-' | '_')));
     words.filter_map(|word| {
-        let word = word.trim_matches(|c: char| matches!(c, '.' | ',' | '_')).replace(',', "");
+        let word = word
+            .trim_matches(|c: char| matches!(c, '.' | ',' | '_'))
+            .replace(',', "");
         word.parse().ok().filter(|number: &f64| number.is_finite())
     })
 }
 
 fn data(path: &Path, pointer: &str, wanted: &Value) -> Result<(), String> {
     let text = std::fs::read_to_string(path).map_err(|_| "it is not there".to_owned())?;
-    let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+    let is_toml = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
     let value: Value = match is_toml {
-        true => toml::from_str(&text).map_err(|error| format!("it is no TOML: {}", error.message()))?,
+        true => {
+            toml::from_str(&text).map_err(|error| format!("it is no TOML: {}", error.message()))?
+        }
         false => serde_json::from_str(&text).map_err(|error| format!("it is no JSON: {error}"))?,
     };
     match value.pointer(pointer) {
@@ -192,7 +213,9 @@ fn command(workspace: &Path, run: &[String], wanted: &str) -> Result<(), String>
     };
     let mut printed = String::new();
     if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut printed).map_err(|error| error.to_string())?;
+        stdout
+            .read_to_string(&mut printed)
+            .map_err(|error| error.to_string())?;
     }
     match (status.success(), printed.contains(wanted)) {
         (true, true) => Ok(()),
@@ -211,7 +234,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_judged_by_what_it_says_and_not_by_how() {
-        let check = AnswerCheck { contains: vec!["Limits.py".into()], number: Some(1042.0), ..Default::default() };
+        let check = AnswerCheck {
+            contains: vec!["Limits.py".into()],
+            number: Some(1042.0),
+            ..Default::default()
+        };
         assert!(answer(&check, "It is in src/limits.py: 1,042."));
         assert!(answer(&check, "**1042** (`LIMITS.PY`)"));
         assert!(!answer(&check, "limits.py: 10421"));

@@ -107,14 +107,24 @@ impl EvalError {
 
 impl Task {
     fn parse(name: &str, text: &str) -> Result<Self, EvalError> {
-        let wrong = |reason: String| EvalError::Task { name: name.to_owned(), reason };
+        let wrong = |reason: String| EvalError::Task {
+            name: name.to_owned(),
+            reason,
+        };
         let task: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if task.checks.is_empty() {
             return Err(wrong("it has no check".into()));
         }
-        let written = task.files.keys().chain(task.solution.files.keys()).chain(&task.solution.removed);
+        let written = task
+            .files
+            .keys()
+            .chain(task.solution.files.keys())
+            .chain(&task.solution.removed);
         for path in written {
-            if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+            if !Path::new(path)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+            {
                 return Err(wrong(format!("{path} is not a path in the workspace")));
             }
         }
@@ -131,7 +141,44 @@ impl Task {
 
     /// Why the checks do not hold, if they do not.
     pub fn judge(&self, workspace: &Path, answer: &str) -> Option<String> {
-        self.checks.iter().find_map(|check| check.complaint(self, workspace, answer))
+        self.checks
+            .iter()
+            .find_map(|check| check.complaint(self, workspace, answer))
+    }
+
+    /// Makes sure that the checks fail where nothing was done or the answer is wrong, and that the
+    /// solution passes them.
+    ///
+    /// # Errors
+    /// [`EvalError::Task`] says which of these is not so.
+    pub fn prove(&self) -> Result<(), EvalError> {
+        let wrong = |reason: String| EvalError::Task {
+            name: self.id.clone(),
+            reason,
+        };
+        let workspace = tempfile::tempdir().map_err(EvalError::io(&std::env::temp_dir()))?;
+        let workspace = workspace.path();
+        self.lay_out(workspace)?;
+        let idle = ["", self.task.as_str()];
+        let wrongs = self.wrong.iter().map(|wrong| wrong.answer.as_str());
+        for answer in idle.into_iter().chain(wrongs) {
+            if self.judge(workspace, answer).is_none() {
+                return Err(wrong(format!(
+                    "its checks accept the answer {answer:?} and no work"
+                )));
+            }
+        }
+        write_all(workspace, &self.solution.files)?;
+        for path in &self.solution.removed {
+            let path = workspace.join(path);
+            std::fs::remove_file(&path).map_err(EvalError::io(&path))?;
+        }
+        match self.judge(workspace, &self.solution.answer) {
+            Some(complaint) => Err(wrong(format!(
+                "its checks refuse its solution: {complaint}"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -139,7 +186,8 @@ fn write_all(workspace: &Path, files: &BTreeMap<String, String>) -> Result<(), E
     for (path, content) in files {
         let path = workspace.join(path);
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::fs::write(&path, content)).map_err(EvalError::io(&path))?;
+        made.and_then(|()| std::fs::write(&path, content))
+            .map_err(EvalError::io(&path))?;
     }
     Ok(())
 }
@@ -149,22 +197,35 @@ fn write_all(workspace: &Path, files: &BTreeMap<String, String>) -> Result<(), E
 /// # Errors
 /// None, as a test makes sure.
 pub fn builtin() -> Result<Vec<Task>, EvalError> {
-    BUILTIN.iter().map(|(name, text)| Task::parse(name, text)).collect()
+    BUILTIN
+        .iter()
+        .map(|(name, text)| Task::parse(name, text))
+        .collect()
 }
 
-/// The tasks of a folder: every `.toml` file is one.
+/// The tasks of a folder: every `.toml` file is one. Each is [proven](Task::prove) first.
 ///
 /// # Errors
-/// If the folder cannot be read or a task is wrong.
+/// If the folder cannot be read, has no task, or a task is wrong.
 pub fn load(dir: &Path) -> Result<Vec<Task>, EvalError> {
     let entries = std::fs::read_dir(dir).map_err(EvalError::io(dir))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     paths.sort();
     let read = |path: &std::path::PathBuf| {
         let text = std::fs::read_to_string(path).map_err(EvalError::io(path))?;
-        Task::parse(&path.display().to_string(), &text)
+        let task = Task::parse(&path.display().to_string(), &text)?;
+        task.prove().map(|()| task)
     };
+    if paths.is_empty() {
+        return Err(EvalError::Task {
+            name: dir.display().to_string(),
+            reason: "the folder has no .toml file".into(),
+        });
+    }
     paths.iter().map(read).collect()
 }
 
@@ -202,68 +263,71 @@ const BUILTIN: &[(&str, &str)] = tasks! {
 mod tests {
     use super::*;
 
-    fn each(mut test: impl FnMut(&Task, &Path)) {
+    #[test]
+    fn doing_nothing_and_wrong_answers_solve_no_task_and_the_solution_solves_it() {
         for task in builtin().unwrap() {
-            let workspace = tempfile::tempdir().unwrap();
-            task.lay_out(workspace.path()).unwrap();
-            test(&task, workspace.path());
+            task.prove().unwrap();
         }
     }
 
     #[test]
-    fn an_agent_that_does_nothing_solves_nothing() {
-        each(|task, workspace| assert!(task.judge(workspace, "").is_some(), "{}", task.id));
-    }
-
-    #[test]
-    fn the_task_itself_as_an_answer_solves_nothing() {
-        each(|task, workspace| assert!(task.judge(workspace, &task.task).is_some(), "{}", task.id));
-    }
-
-    #[test]
-    fn a_wrong_answer_does_not_solve_a_task() {
-        let mut count = 0;
-        each(|task, workspace| {
-            for wrong in &task.wrong {
-                count += 1;
-                assert!(task.judge(workspace, &wrong.answer).is_some(), "{}: {}", task.id, wrong.answer);
-            }
-        });
-        assert!(count > 30);
-    }
-
-    #[test]
     fn a_right_answer_without_the_work_does_not_solve_a_task_about_files() {
-        each(|task, workspace| {
+        for task in builtin().unwrap() {
+            let workspace = tempfile::tempdir().unwrap();
+            task.lay_out(workspace.path()).unwrap();
             if !task.solution.files.is_empty() || !task.solution.removed.is_empty() {
-                assert!(task.judge(workspace, &task.solution.answer).is_some(), "{}", task.id);
+                let answer = &task.solution.answer;
+                assert!(
+                    task.judge(workspace.path(), answer).is_some(),
+                    "{}",
+                    task.id
+                );
             }
-        });
+        }
     }
 
     #[test]
-    fn the_solution_solves_every_task() {
-        each(|task, workspace| {
-            write_all(workspace, &task.solution.files).unwrap();
-            for path in &task.solution.removed {
-                std::fs::remove_file(workspace.join(path)).unwrap();
-            }
-            assert_eq!(task.judge(workspace, &task.solution.answer), None, "{}", task.id);
-        });
+    fn a_task_that_anybody_or_nobody_passes_is_refused() {
+        let (_, text) = BUILTIN[0];
+        let proof = |text: &str| {
+            Task::parse("x", text)
+                .unwrap()
+                .prove()
+                .unwrap_err()
+                .to_string()
+        };
+        let lax = text.replacen("number = 7\n", "", 1);
+        assert!(proof(&lax).contains("accept the answer"), "{lax}");
+        let strict = text.replacen("number = 7", "number = 77", 1);
+        assert!(proof(&strict).contains("refuse its solution"), "{strict}");
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).is_err());
+        std::fs::write(dir.path().join("lax.toml"), lax).unwrap();
+        assert!(load(dir.path()).is_err());
     }
 
     #[test]
     fn the_halves_are_alike_and_hold_every_file_of_the_folder() {
         let tasks = builtin().unwrap();
         let of = |split| {
-            let mut all: Vec<_> = tasks.iter().filter(|t| t.split == split).map(|t| (t.kind.clone(), t.level)).collect();
+            let mut all: Vec<_> = tasks
+                .iter()
+                .filter(|t| t.split == split)
+                .map(|t| (t.kind.clone(), t.level))
+                .collect();
             all.sort();
             all
         };
         assert_eq!(of(Split::Tuning), of(Split::HeldOut));
         assert!(of(Split::HeldOut).len() >= 16);
-        let folder = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/evals")).unwrap();
-        let ids = |tasks: &[Task]| tasks.iter().map(|task| task.id.clone()).collect::<std::collections::BTreeSet<_>>();
+        let folder =
+            load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/evals")).unwrap();
+        let ids = |tasks: &[Task]| {
+            tasks
+                .iter()
+                .map(|task| task.id.clone())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
         assert_eq!(ids(&folder), ids(&tasks));
         assert_eq!(ids(&tasks).len(), tasks.len());
     }

@@ -121,16 +121,23 @@ impl Entry {
             return Err(format!("{name}: `sha256` is not 64 lower-case hex digits"));
         }
         if self.file.contains(['/', '\\']) || !self.file.ends_with(".gguf") {
-            return Err(format!("{name}: `file` is not the plain name of a .gguf file"));
+            return Err(format!(
+                "{name}: `file` is not the plain name of a .gguf file"
+            ));
         }
         if self.sources.is_empty() {
             return Err(format!("{name}: it has no source"));
         }
-        self.sources.iter().try_for_each(|source| self.check_source(source))
+        self.sources
+            .iter()
+            .try_for_each(|source| self.check_source(source))
     }
 
     fn check_source(&self, source: &Source) -> Result<(), String> {
-        let Source::Pip { parts, part_bytes, .. } = source else {
+        let Source::Pip {
+            parts, part_bytes, ..
+        } = source
+        else {
             return Ok(());
         };
         let most = u64::from(*parts).checked_mul(*part_bytes);
@@ -139,7 +146,10 @@ impl Entry {
         if fits {
             Ok(())
         } else {
-            Err(format!("{}: {parts} parts of {part_bytes} bytes do not make {} bytes", self.name, self.bytes))
+            Err(format!(
+                "{}: {parts} parts of {part_bytes} bytes do not make {} bytes",
+                self.name, self.bytes
+            ))
         }
     }
 }
@@ -158,12 +168,21 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError::Invalid`] names what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let catalogue: Self = toml::from_str(text).map_err(|e| CatalogueError::Invalid(e.to_string()))?;
+        let catalogue: Self =
+            toml::from_str(text).map_err(|e| CatalogueError::Invalid(e.to_string()))?;
         for entry in &catalogue.entries {
             entry.check().map_err(CatalogueError::Invalid)?;
         }
-        if catalogue.entries.iter().filter(|entry| entry.default).count() > 1 {
-            return Err(CatalogueError::Invalid("more than one model is the default".into()));
+        if catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.default)
+            .count()
+            > 1
+        {
+            return Err(CatalogueError::Invalid(
+                "more than one model is the default".into(),
+            ));
         }
         Ok(catalogue)
     }
@@ -187,7 +206,9 @@ impl Catalogue {
 
 /// `id` without the provider in front.
 fn plain(id: &str) -> &str {
-    id.strip_prefix(PROVIDER).and_then(|rest| rest.strip_prefix('/')).unwrap_or(id)
+    id.strip_prefix(PROVIDER)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(id)
 }
 
 #[cfg(test)]
@@ -203,7 +224,10 @@ mod tests {
         let catalogue = Catalogue::builtin().unwrap();
         let default = catalogue.default_entry().unwrap();
         assert_eq!(default.id(), "embedded/qwen2.5-coder-1.5b-instruct");
-        assert_eq!(catalogue.get("smollm2-135m-instruct").unwrap().bytes, 98_362_432);
+        assert_eq!(
+            catalogue.get("smollm2-135m-instruct").unwrap().bytes,
+            98_362_432
+        );
         assert!(catalogue.get("embedded/smollm2-135m-instruct").is_some());
         assert!(catalogue.get("gpt-9").is_none());
     }
@@ -217,7 +241,13 @@ mod tests {
 
     #[test]
     fn a_file_name_that_leaves_the_models_folder_is_refused() {
-        let text = include_str!("catalogue/models.toml").replacen("file = \"qwen", "file = \"../qwen", 1);
-        assert!(Catalogue::parse(&text).unwrap_err().to_string().contains("plain name"));
+        let text =
+            include_str!("catalogue/models.toml").replacen("file = \"qwen", "file = \"../qwen", 1);
+        assert!(
+            Catalogue::parse(&text)
+                .unwrap_err()
+                .to_string()
+                .contains("plain name")
+        );
     }
 }

@@ -12,6 +12,9 @@ use rusqlite::Connection;
 
 use crate::fixture::{RUN, Writer, closed_journal, database, open, refused, tool_finished};
 
+/// Bytes of a page of the file.
+const PAGE: u64 = 8_192;
+
 /// Files set aside in `dir`.
 fn aside(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
@@ -27,7 +30,9 @@ async fn is_set_aside(what: &str, damage: impl FnOnce(&Path)) {
 
     let opened = SqliteJournal::open(dir.path()).unwrap();
     let notice = opened.notice.unwrap_or_else(|| panic!("{what}: no notice"));
-    let aside = aside(dir.path());
+    // Where there was no log of SQLite's, looking at the file may have made an empty one.
+    let mut aside = aside(dir.path());
+    aside.retain(|file| !file.to_string_lossy().contains("Z-"));
     assert_eq!(aside.len(), 1, "{what}: {aside:?}");
     assert_eq!(fs::read(&aside[0]).unwrap(), damaged, "{what}");
     assert!(notice.contains(&aside[0].display().to_string()), "{notice}");
@@ -59,7 +64,7 @@ async fn a_file_of_garbage_is_set_aside() {
 
 #[tokio::test]
 async fn a_truncated_file_is_set_aside() {
-    for keep in [1, 50, 99, 100, 511, 512, 4_095, 4_096, 5_000, 4_096 * 3] {
+    for keep in [1, 50, 99, 100, 511, 512, 4_095, 4_096, 5_000, 8_191, 8_192, 8_193, 8_192 * 3] {
         is_set_aside(&format!("{keep} bytes kept"), |path| {
             File::options().write(true).open(path).unwrap().set_len(keep).unwrap();
         })
@@ -70,16 +75,17 @@ async fn a_truncated_file_is_set_aside() {
 #[tokio::test]
 async fn a_file_with_any_page_zeroed_is_set_aside() {
     let (dir, _) = closed_journal().await;
-    let pages = fs::metadata(dir.path().join("journal.db")).unwrap().len() / 4_096;
+    let pages = fs::metadata(dir.path().join("journal.db")).unwrap().len() / PAGE;
+    let pages = u32::try_from(pages).unwrap();
     let database = database(dir.path());
-    let tree_pages: Vec<u64> = database
+    let tree_pages: Vec<u32> = database
         .prepare("SELECT pageno FROM dbstat WHERE pagetype != 'overflow' ORDER BY pageno")
         .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
-        .unwrap_or_else(|_| (1..=pages).filter(|page| *page <= 10).collect());
+        .unwrap_or_else(|_| (1..=pages.min(10)).collect());
     drop(database);
     for page in tree_pages {
         is_set_aside(&format!("page {page}"), |path| {
-            overwrite(path, (page - 1) * 4_096, &[0; 4_096]);
+            overwrite(path, u64::from(page - 1) * PAGE, &[0; PAGE as usize]);
         })
         .await;
     }
@@ -124,10 +130,10 @@ async fn damage_met_while_reading_is_looked_into_at_the_next_open() {
     assert!(fs::metadata(&path).unwrap().len() > 17 << 20);
     // The check is made, and noted as made.
     drop(open(dir.path()));
-    let root: u64 = database(dir.path())
+    let root: u32 = database(dir.path())
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'", [], |row| row.get(0))
         .unwrap();
-    overwrite(&path, (root - 1) * 4_096, &[0xff; 4_096]);
+    overwrite(&path, u64::from(root - 1) * PAGE, &[0xff; PAGE as usize]);
 
     let journal = open(dir.path());
     let error = journal.read(RUN, 1).await.unwrap_err().to_string();
@@ -135,7 +141,7 @@ async fn damage_met_while_reading_is_looked_into_at_the_next_open() {
     drop(journal);
     let opened = SqliteJournal::open(dir.path()).unwrap();
     assert!(opened.notice.is_some());
-    assert_eq!(aside(dir.path()).len(), 1);
+    assert!(!aside(dir.path()).is_empty());
 }
 
 #[tokio::test]

@@ -49,7 +49,11 @@ pub(super) struct Changing {
 
 impl Changing {
     pub(super) fn new(desk: &Arc<Desk>, spec: ToolSpec, plan: Planner) -> Self {
-        Self { spec, desk: Arc::clone(desk), plan }
+        Self {
+            spec,
+            desk: Arc::clone(desk),
+            plan,
+        }
     }
 
     fn job(&self, call: &Call, context: &ToolContext) -> Job {
@@ -70,7 +74,9 @@ impl Tool for Changing {
 
     async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
         let job = self.job(call, context);
-        blocking(move |stop| job.make(stop)).await.map(ToolOutput::text)
+        blocking(move |stop| job.make(stop))
+            .await
+            .map(ToolOutput::text)
     }
 
     async fn preview(&self, call: &Call, context: &ToolContext) -> Option<String> {
@@ -122,7 +128,9 @@ impl Job {
         let plan = (self.plan)(&workspace, &self.call.args)?;
         let mut record = self.record(&plan)?;
         // Folders that the interrupted attempt had made already are still the call's own.
-        record.folders.extend(earlier.map(|record| record.folders).unwrap_or_default());
+        record
+            .folders
+            .extend(earlier.map(|record| record.folders).unwrap_or_default());
         record.folders.sort();
         record.folders.dedup();
         undo.put(self.run(), self.id(), &record)?;
@@ -144,25 +152,52 @@ impl Job {
             Act::Write { place, bytes } => {
                 folders = place.missing_folders();
                 let after = Some(What::File(blake3::hash(bytes).to_hex().to_string()));
-                vec![Change { path: place.path().clone(), before: undo.save(place)?, after }]
+                vec![Change {
+                    path: place.path().clone(),
+                    before: undo.save(place)?,
+                    after,
+                }]
             }
             Act::Remove { place } => {
-                vec![Change { path: place.path().clone(), before: undo.save(place)?, after: None }]
+                vec![Change {
+                    path: place.path().clone(),
+                    before: undo.save(place)?,
+                    after: None,
+                }]
             }
             Act::Move { from, to } => {
                 folders = to.missing_folders();
                 manner = Manner::Move;
                 // It is moved and not replaced, so there is nothing to save but what it is.
-                let what = look(from)?.ok_or_else(|| rejected(format!("{} is gone", from.path())))?;
-                let before = Some(Saved { what: what.clone(), mode: 0 });
+                let what =
+                    look(from)?.ok_or_else(|| rejected(format!("{} is gone", from.path())))?;
+                let before = Some(Saved {
+                    what: what.clone(),
+                    mode: 0,
+                });
                 vec![
-                    Change { path: from.path().clone(), before, after: None },
-                    Change { path: to.path().clone(), before: None, after: Some(what) },
+                    Change {
+                        path: from.path().clone(),
+                        before,
+                        after: None,
+                    },
+                    Change {
+                        path: to.path().clone(),
+                        before: None,
+                        after: Some(what),
+                    },
                 ]
             }
         };
         let (tool, said) = (self.call.name.clone(), plan.said.clone());
-        Ok(Record { tool, manner, changes, folders, said, undone: false })
+        Ok(Record {
+            tool,
+            manner,
+            changes,
+            folders,
+            said,
+            undone: false,
+        })
     }
 
     fn act(&self, act: Act) -> Result<(), ToolError> {
@@ -189,7 +224,9 @@ impl Job {
     /// keeps the record: the call is made again when it goes on.
     fn take_back(&self, workspace: &Workspace, record: &Record, error: &ToolError) {
         if matches!(error, ToolError::Rejected(_))
-            && record.stands(workspace).is_ok_and(|stands| stands == Stands::Before)
+            && record
+                .stands(workspace)
+                .is_ok_and(|stands| stands == Stands::Before)
         {
             remove_folders(workspace, record);
             self.desk.undo.remove(self.run(), self.id());
@@ -209,7 +246,10 @@ impl Job {
         let _alone = undo.lock();
         let workspace = self.desk.open(&self.context)?;
         let Some(mut record) = undo.get(self.run(), self.id())? else {
-            return Err(rejected(format!("call {} cannot be undone: what undo needs was not kept", self.id())));
+            return Err(rejected(format!(
+                "call {} cannot be undone: what undo needs was not kept",
+                self.id()
+            )));
         };
         if record.changes.is_empty() {
             return Ok(format!("nothing to undo: {}", record.said));
@@ -248,12 +288,18 @@ impl Job {
                     place.remove_file()?;
                     said.push(format!("removed {}", change.path));
                 }
-                Some(Saved { what: What::Folder, mode }) => {
+                Some(Saved {
+                    what: What::Folder,
+                    mode,
+                }) => {
                     place.make_folders()?;
                     place.make_folder(*mode)?;
                     said.push(format!("made the folder {} again", change.path));
                 }
-                Some(Saved { what: What::File(hash), mode }) => {
+                Some(Saved {
+                    what: What::File(hash),
+                    mode,
+                }) => {
                     let bytes = self.desk.undo.saved(hash)?;
                     place.make_folders()?;
                     place.replace(&mut Cursor::new(bytes), Some(*mode), &self.temp())?;
@@ -287,7 +333,11 @@ impl Job {
         let sizes = match (size, new_size) {
             (None, new) => format!("write {path} ({})", many(new.unwrap_or_default(), "byte")),
             (Some(old), None) => format!("delete {path} ({})", many(old, "byte")),
-            (Some(old), Some(new)) => format!("replace {path} ({} with {})", many(old, "byte"), many(new, "byte")),
+            (Some(old), Some(new)) => format!(
+                "replace {path} ({} with {})",
+                many(old, "byte"),
+                many(new, "byte")
+            ),
         };
         if size.max(new_size).is_some_and(|size| size > DIFFED) {
             return Ok(format!("{sizes}; too large to show"));
@@ -300,9 +350,20 @@ impl Job {
         if binary(&before) || after.is_some_and(binary) {
             return Ok(format!("{sizes}; binary"));
         }
-        let old_name = if size.is_some() { format!("a/{path}") } else { "/dev/null".to_owned() };
-        let new_name = if after.is_some() { format!("b/{path}") } else { "/dev/null".to_owned() };
-        let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(after.unwrap_or_default()));
+        let old_name = if size.is_some() {
+            format!("a/{path}")
+        } else {
+            "/dev/null".to_owned()
+        };
+        let new_name = if after.is_some() {
+            format!("b/{path}")
+        } else {
+            "/dev/null".to_owned()
+        };
+        let (before, after) = (
+            String::from_utf8_lossy(&before),
+            String::from_utf8_lossy(after.unwrap_or_default()),
+        );
         let diff = TextDiff::configure()
             .timeout(Duration::from_millis(500))
             .diff_lines(before.as_ref(), after.as_ref())
@@ -311,7 +372,11 @@ impl Job {
             .to_string();
         let shown = head(&diff, self.desk.output_bytes);
         let rest = diff.len() - shown.len();
-        Ok(if rest == 0 { diff } else { format!("{shown}\n…truncated: {rest} more bytes of diff") })
+        Ok(if rest == 0 {
+            diff
+        } else {
+            format!("{shown}\n…truncated: {rest} more bytes of diff")
+        })
     }
 }
 
@@ -330,7 +395,9 @@ pub(super) fn read_all(place: &Place) -> Result<Vec<u8>, ToolError> {
 /// Removes the folders that a call made, as far as they are empty.
 fn remove_folders(workspace: &Workspace, record: &Record) {
     for folder in record.folders.iter().rev() {
-        let removed = workspace.place_again(folder).and_then(|place| place.remove_folder());
+        let removed = workspace
+            .place_again(folder)
+            .and_then(|place| place.remove_folder());
         if removed.is_err() {
             break;
         }

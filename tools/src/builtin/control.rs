@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gpak_kernel::tool::{Call, Control, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use gpak_kernel::tool::{
+    Call, Control, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec,
+};
 use serde_json::{Value, json};
 
 use super::spec;
@@ -15,7 +17,10 @@ struct ControlTool(ToolSpec);
 pub(super) fn all() -> [Arc<dyn Tool>; 3] {
     let control = |name: &str, description: &str, control: Control, properties: Value| {
         let spec = spec(name, description, Effect::Pure, properties, 1);
-        Arc::new(ControlTool(ToolSpec { control: Some(control), ..spec })) as Arc<dyn Tool>
+        Arc::new(ControlTool(ToolSpec {
+            control: Some(control),
+            ..spec
+        })) as Arc<dyn Tool>
     };
     [
         control(
@@ -60,6 +65,9 @@ impl Tool for ControlTool {
     }
 
     async fn call(&self, _: &Call, _: &ToolContext) -> Result<ToolOutput, ToolError> {
-        Err(ToolError::Fatal(format!("{} is handled by the machine", self.0.name)))
+        Err(ToolError::Fatal(format!(
+            "{} is handled by the machine",
+            self.0.name
+        )))
     }
 }

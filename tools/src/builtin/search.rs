@@ -46,17 +46,28 @@ pub(super) fn spec() -> ToolSpec {
 }
 
 pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolError> {
-    let Args { pattern, path, glob } = arguments(args)?;
+    let Args {
+        pattern,
+        path,
+        glob,
+    } = arguments(args)?;
     if pattern.contains('\n') {
         return Err(rejected("pattern has a line break, and lines are searched one by one; search for one line of it".to_owned()));
     }
     let workspace = &reader.workspace;
     let path = workspace.parse(path.as_deref().unwrap_or("."))?;
     let real = workspace.locate(&path)?;
-    let globs = |folder| glob.as_deref().map(|glob| Globs::new(workspace, folder, glob)).transpose();
+    let globs = |folder| {
+        glob.as_deref()
+            .map(|glob| Globs::new(workspace, folder, glob))
+            .transpose()
+    };
     let mut files = Vec::new();
     if workspace.root().is_dir(real.as_path()) {
-        let options = Walk { recursive: true, globs: globs(&real)? };
+        let options = Walk {
+            recursive: true,
+            globs: globs(&real)?,
+        };
         walk(workspace, &real, &options, |found| {
             reader.stop.check()?;
             files.extend((found.kind == Kind::File).then_some(found.path));
@@ -74,15 +85,23 @@ pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolEr
         hits = Hits::default();
         hits.search_all(reader, &matcher, &files)?;
         if hits.lines > 0 {
-            notes.push("upper and lower case taken as the same, as nothing matched exactly".to_owned());
+            notes.push(
+                "upper and lower case taken as the same, as nothing matched exactly".to_owned(),
+            );
         }
     }
     Ok(hits.show(&pattern, &path, files.len() as u64, &notes))
 }
 
-fn matcher(pattern: &str, any_case: bool, notes: &mut Vec<String>) -> Result<RegexMatcher, ToolError> {
+fn matcher(
+    pattern: &str,
+    any_case: bool,
+    notes: &mut Vec<String>,
+) -> Result<RegexMatcher, ToolError> {
     let mut builder = RegexMatcherBuilder::new();
-    builder.line_terminator(Some(b'\n')).case_insensitive(any_case);
+    builder
+        .line_terminator(Some(b'\n'))
+        .case_insensitive(any_case);
     builder.build(pattern).or_else(|_| {
         notes.push("pattern is no regular expression, so it was searched as plain text".to_owned());
         builder
@@ -103,7 +122,12 @@ struct Hits {
 }
 
 impl Hits {
-    fn search_all(&mut self, reader: &Reader<'_>, matcher: &RegexMatcher, files: &[Inside]) -> Result<(), ToolError> {
+    fn search_all(
+        &mut self,
+        reader: &Reader<'_>,
+        matcher: &RegexMatcher,
+        files: &[Inside],
+    ) -> Result<(), ToolError> {
         let mut searcher = SearcherBuilder::new()
             .line_number(true)
             .binary_detection(BinaryDetection::quit(0))
@@ -114,7 +138,10 @@ impl Hits {
             if self.lines > COUNTED {
                 break;
             }
-            if self.search_one(reader, matcher, &mut searcher, path).is_err() {
+            if self
+                .search_one(reader, matcher, &mut searcher, path)
+                .is_err()
+            {
                 reader.stop.check()?;
                 self.skipped += 1;
             }
@@ -134,27 +161,47 @@ impl Hits {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let before = self.lines;
-        let file = UntilStopped { file, stop: reader.stop };
-        let searched = searcher.search_reader(matcher, file, Lossy(|number, line: &str| {
-            self.lines += 1;
-            let line = format!("\n{path}:{number}: {}", clip(matcher, line));
-            if self.shown + 1 == self.lines && self.text.len() + line.len() <= reader.output_bytes {
-                self.text += &line;
-                self.shown += 1;
-            }
-            Ok(self.lines <= COUNTED)
-        }));
+        let file = UntilStopped {
+            file,
+            stop: reader.stop,
+        };
+        let searched = searcher.search_reader(
+            matcher,
+            file,
+            Lossy(|number, line: &str| {
+                self.lines += 1;
+                let line = format!("\n{path}:{number}: {}", clip(matcher, line));
+                if self.shown + 1 == self.lines
+                    && self.text.len() + line.len() <= reader.output_bytes
+                {
+                    self.text += &line;
+                    self.shown += 1;
+                }
+                Ok(self.lines <= COUNTED)
+            }),
+        );
         self.files += u64::from(self.lines > before);
         searched
     }
 
     fn show(&self, pattern: &str, path: &Inside, searched: u64, notes: &[String]) -> String {
         let mut text = if self.lines == 0 {
-            format!("nothing in {path} matches \"{pattern}\" ({} searched)", many(searched, "file"))
+            format!(
+                "nothing in {path} matches \"{pattern}\" ({} searched)",
+                many(searched, "file")
+            )
         } else {
-            let more = if self.lines > COUNTED { "more than " } else { "" };
+            let more = if self.lines > COUNTED {
+                "more than "
+            } else {
+                ""
+            };
             let verb = if self.lines == 1 { "matches" } else { "match" };
-            format!("{more}{} in {} {verb} \"{pattern}\"", many(self.lines.min(COUNTED), "line"), many(self.files, "file"))
+            format!(
+                "{more}{} in {} {verb} \"{pattern}\"",
+                many(self.lines.min(COUNTED), "line"),
+                many(self.files, "file")
+            )
         };
         for note in notes {
             text += &format!("; {note}");
@@ -167,7 +214,10 @@ impl Hits {
             text += &self.text;
         }
         if self.shown < self.lines {
-            text += &format!("\n…truncated: {} of them shown; narrow it with path, glob or a longer pattern", self.shown);
+            text += &format!(
+                "\n…truncated: {} of them shown; narrow it with path, glob or a longer pattern",
+                self.shown
+            );
         }
         text
     }
@@ -179,7 +229,11 @@ fn clip(matcher: &RegexMatcher, line: &str) -> String {
     if line.len() <= SHOWN {
         return line.to_owned();
     }
-    let at = matcher.find(line.as_bytes()).ok().flatten().map_or(0, |found| found.start());
+    let at = matcher
+        .find(line.as_bytes())
+        .ok()
+        .flatten()
+        .map_or(0, |found| found.start());
     let from = line.floor_char_boundary(at.saturating_sub(SHOWN_BEFORE));
     let rest = line.get(from..).unwrap_or(line);
     let shown = head(rest, SHOWN);

@@ -57,11 +57,17 @@ impl RunCommand {
             }),
             1,
         );
-        Self { spec, limits, output_bytes }
+        Self {
+            spec,
+            limits,
+            output_bytes,
+        }
     }
 
     fn timeout(&self, args: &Args) -> Duration {
-        args.timeout_seconds.map_or(self.limits.timeout, Duration::from_secs).min(self.limits.longest)
+        args.timeout_seconds
+            .map_or(self.limits.timeout, Duration::from_secs)
+            .min(self.limits.longest)
     }
 }
 
@@ -74,15 +80,23 @@ impl Tool for RunCommand {
     async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
         let args: Args = arguments(&call.args)?;
         if args.command.trim().is_empty() || args.command.contains('\0') {
-            return Err(rejected("command is empty, or has a NUL character in it".to_owned()));
+            return Err(rejected(
+                "command is empty, or has a NUL character in it".to_owned(),
+            ));
         }
         let timeout = self.timeout(&args);
         let (mut running, mut pipe) = start(&args.command, context).map_err(|e| {
-            ToolError::Fatal(format!("sh cannot be started in {}: {e}", context.workspace.display()))
+            ToolError::Fatal(format!(
+                "sh cannot be started in {}: {e}",
+                context.workspace.display()
+            ))
         })?;
         let mut output = Kept::new(self.output_bytes);
-        let ended = running.finish(&mut pipe, &mut output, Instant::now() + timeout).await;
-        let ended = ended.map_err(|e| ToolError::Unknown(format!("the command was lost sight of: {e}")))?;
+        let ended = running
+            .finish(&mut pipe, &mut output, Instant::now() + timeout)
+            .await;
+        let ended =
+            ended.map_err(|e| ToolError::Unknown(format!("the command was lost sight of: {e}")))?;
         let printed = output.text();
         match ended {
             Some(status) => {
@@ -91,13 +105,20 @@ impl Tool for RunCommand {
                     printed => format!("{}\n{printed}", describe(status)),
                 };
                 let data = json!({"exit_code": status.code()});
-                Ok(ToolOutput { data: Some(data), ..ToolOutput::text(text) })
+                Ok(ToolOutput {
+                    data: Some(data),
+                    ..ToolOutput::text(text)
+                })
             }
             None => Err(rejected(format!(
                 "the command was stopped as it took longer than {}, with all that it had started; give timeout_seconds (at most {}) or a shorter command. {}",
                 many(timeout.as_secs(), "second"),
                 self.limits.longest.as_secs(),
-                if printed.is_empty() { "It had printed nothing".to_owned() } else { format!("It had printed:\n{printed}") },
+                if printed.is_empty() {
+                    "It had printed nothing".to_owned()
+                } else {
+                    format!("It had printed:\n{printed}")
+                },
             ))),
         }
     }
@@ -126,13 +147,21 @@ fn start(command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Rec
         }
     }
     // Nobody is there to page through output or to type a password.
-    sh.env("PAGER", "cat").env("GIT_PAGER", "cat").env("GIT_TERMINAL_PROMPT", "0");
+    sh.env("PAGER", "cat")
+        .env("GIT_PAGER", "cat")
+        .env("GIT_TERMINAL_PROMPT", "0");
     sh.env("TERM", "dumb").env("NO_COLOR", "1");
     let child = sh.spawn()?;
     // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
     drop(sh);
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-    let running = Running { group: Group(group), child };
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .map(Pid::from_raw);
+    let running = Running {
+        group: Group(group),
+        child,
+    };
     Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
 }
 
@@ -206,7 +235,12 @@ struct Kept {
 
 impl Kept {
     fn new(room: usize) -> Self {
-        Self { room: room / 2, head: Vec::new(), tail: std::collections::VecDeque::new(), left_out: 0 }
+        Self {
+            room: room / 2,
+            head: Vec::new(),
+            tail: std::collections::VecDeque::new(),
+            left_out: 0,
+        }
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -262,10 +296,24 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_their_names() {
-        for name in ["GPAK_HOME", "OPENAI_API_KEY", "GITHUB_TOKEN", "TOKEN", "AWS_SECRET_ACCESS_KEY", "db_password"] {
+        for name in [
+            "GPAK_HOME",
+            "OPENAI_API_KEY",
+            "GITHUB_TOKEN",
+            "TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "db_password",
+        ] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["PATH", "HOME", "LANG", "KEYBOARD", "TOKENIZERS_PARALLELISM", "SSH_AUTH_SOCK"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "LANG",
+            "KEYBOARD",
+            "TOKENIZERS_PARALLELISM",
+            "SSH_AUTH_SOCK",
+        ] {
             assert!(!is_secret(name), "{name}");
         }
     }
@@ -281,7 +329,10 @@ mod tests {
             kept.add(b"0123456789");
         }
         let text = kept.text();
-        assert!(text.starts_with("abcde\n…truncated: 10000 bytes left out"), "{text}");
+        assert!(
+            text.starts_with("abcde\n…truncated: 10000 bytes left out"),
+            "{text}"
+        );
         assert!(text.ends_with("\n56789"), "{text}");
     }
 }

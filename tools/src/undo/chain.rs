@@ -24,7 +24,11 @@ pub(super) fn conflicts(
     records: &[(CallId, Option<Record>)],
     now: Now<'_>,
 ) -> Result<Vec<Conflict>, ToolError> {
-    let mut thought = Thought { now, known: BTreeMap::new(), moves: Vec::new() };
+    let mut thought = Thought {
+        now,
+        known: BTreeMap::new(),
+        moves: Vec::new(),
+    };
     let mut conflicts = Vec::new();
     for (call, record) in records {
         let Some(record) = record else {
@@ -43,7 +47,9 @@ pub(super) fn conflicts(
         }
         let pairs = || record.changes.iter().zip(&here);
         let is_undone = pairs().all(|(change, here)| change.was() == here.as_ref());
-        let changed: Vec<_> = pairs().filter(|(change, here)| change.after != **here).collect();
+        let changed: Vec<_> = pairs()
+            .filter(|(change, here)| change.after != **here)
+            .collect();
         if !changed.is_empty() && is_undone {
             continue;
         }
@@ -53,7 +59,10 @@ pub(super) fn conflicts(
                 (None, _) => format!("it is there again since {} in call {call}", record.tool),
                 _ => format!("it was changed since {} in call {call}", record.tool),
             };
-            conflicts.push(Conflict { path: change.path.to_string(), why });
+            conflicts.push(Conflict {
+                path: change.path.to_string(),
+                why,
+            });
         }
         thought.undo(record);
     }
@@ -90,6 +99,8 @@ impl Thought<'_> {
             let known = std::mem::take(&mut self.known);
             self.known = known
                 .into_iter()
+                // What was in the way of moving back is not what was there before the move.
+                .filter(|(path, _)| path.below(&from.path).is_none())
                 .map(|(path, what)| match path.below(&to.path) {
                     Some(rest) => (under(&from.path, rest), what),
                     None => (path, what),
@@ -97,12 +108,22 @@ impl Thought<'_> {
                 .collect();
             self.moves.push((from.path.clone(), to.path.clone()));
         }
+        // They are removed if they are empty, and if they are not, moving something to their place is
+        // refused then.
+        for folder in &record.folders {
+            self.known.insert(folder.clone(), None);
+        }
         for change in &record.changes {
-            self.known.insert(change.path.clone(), change.was().cloned());
+            self.known
+                .insert(change.path.clone(), change.was().cloned());
         }
     }
 }
 
 fn under(folder: &Inside, rest: &str) -> Inside {
-    if rest.is_empty() { folder.clone() } else { folder.join(rest) }
+    if rest.is_empty() {
+        folder.clone()
+    } else {
+        folder.join(rest)
+    }
 }

@@ -15,26 +15,40 @@ const SHOWN: usize = 20;
 impl Workspace {
     pub(crate) fn not_found(&self, path: &Inside) -> ToolError {
         if let Ok(target) = self.root.read_link_contents(path.as_path()) {
-            return rejected(format!("{path} is a link to {}, which is not there", target.display()));
+            return rejected(format!(
+                "{path} is a link to {}, which is not there",
+                target.display()
+            ));
         }
         let near = self.near(path);
         if !near.is_empty() {
             let near: Vec<_> = near.iter().map(|path| format!("\"{path}\"")).collect();
-            return rejected(format!("there is no {path}; did you mean {}?", near.join(" or ")));
+            return rejected(format!(
+                "there is no {path}; did you mean {}?",
+                near.join(" or ")
+            ));
         }
         let folder = self.existing_parent(path);
-        rejected(format!("there is no {path}; use list_files {{\"path\":\"{folder}\"}} to see what is there"))
+        rejected(format!(
+            "there is no {path}; use list_files {{\"path\":\"{folder}\"}} to see what is there"
+        ))
     }
 
     /// `: a.md, b.md` for a folder with these, for the end of a message.
     pub(crate) fn names_in(&self, folder: &Inside) -> String {
-        let Ok(entries) = self.root.read_dir(folder.as_path()) else { return String::new() };
+        let Ok(entries) = self.root.read_dir(folder.as_path()) else {
+            return String::new();
+        };
         let mut names: Vec<_> = entries
             .flatten()
             .take(SEEN)
             .filter_map(|entry| {
                 let path = folder.join(entry.file_name().to_str()?);
-                let end = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
+                let end = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    "/"
+                } else {
+                    ""
+                };
                 (!self.is_private(&path)).then(|| format!("{path}{end}"))
             })
             .collect();
@@ -50,18 +64,29 @@ impl Workspace {
 
     fn near(&self, path: &Inside) -> Vec<String> {
         let mut all = Vec::new();
-        let options = Walk { recursive: true, ..Walk::default() };
+        let options = Walk {
+            recursive: true,
+            ..Walk::default()
+        };
         let _ = walk(self, &Inside::default(), &options, |found| {
             all.push(found.path);
             Ok(all.len() < SEEN)
         });
-        let same_name: Vec<_> =
-            all.iter().filter(|one| one.name() == path.name()).take(NAMED).map(|one| one.to_string()).collect();
+        let same_name: Vec<_> = all
+            .iter()
+            .filter(|one| one.name() == path.name())
+            .take(NAMED)
+            .map(|one| one.to_string())
+            .collect();
         if !same_name.is_empty() {
             return same_name;
         }
         let parent = path.parent();
-        let siblings: Vec<_> = all.iter().filter(|one| one.parent() == parent).map(Inside::as_str).collect();
+        let siblings: Vec<_> = all
+            .iter()
+            .filter(|one| one.parent() == parent)
+            .map(Inside::as_str)
+            .collect();
         let all: Vec<_> = all.iter().map(Inside::as_str).collect();
         for among in [siblings, all] {
             let close = get_close_matches(path.as_str(), &among, NAMED, 0.7);

@@ -45,14 +45,19 @@ impl Workspace {
     /// The place that a model wants to write to.
     pub(crate) fn place(&self, path: &Inside) -> Result<Place, ToolError> {
         let Some(parent) = path.parent() else {
-            return Err(rejected("\".\" is the workspace itself; name a file in it".to_owned()));
+            return Err(rejected(
+                "\".\" is the workspace itself; name a file in it".to_owned(),
+            ));
         };
         let real = self.resolve_parent(&parent)?.join(path.name());
         if let Some(why) = self.protection(&real).or_else(|| self.protection(path)) {
             return Err(rejected(why));
         }
         let place = self.place_again(&real)?;
-        if place.metadata()?.is_some_and(|metadata| metadata.is_symlink()) {
+        if place
+            .metadata()?
+            .is_some_and(|metadata| metadata.is_symlink())
+        {
             return Err(self.is_link(&real));
         }
         Ok(place)
@@ -80,7 +85,12 @@ impl Workspace {
                 Err(e) => return Err(io_error("open the folder of", path, &e)),
             }
         }
-        Ok(Place { path: path.clone(), folder, missing, name })
+        Ok(Place {
+            path: path.clone(),
+            folder,
+            missing,
+            name,
+        })
     }
 
     /// `parent` with its links followed, as far as it exists.
@@ -90,7 +100,10 @@ impl Workspace {
         loop {
             match self.follow(&here) {
                 Ok(real) => {
-                    return Ok(missing.iter().rev().fold(real, |path, name: &String| path.join(name)));
+                    return Ok(missing
+                        .iter()
+                        .rev()
+                        .fold(real, |path, name: &String| path.join(name)));
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {
                     let dangling = self.root().symlink_metadata(here.as_path()).is_ok();
@@ -103,7 +116,9 @@ impl Workspace {
                 Err(e) if is_escape(&e) => return Err(self.explain(parent, &e)),
                 Err(e) if is_not_folder(&e) => {
                     let file = self.first_file(parent);
-                    return Err(rejected(format!("{file} is a file, so nothing can be put in it; choose another folder")));
+                    return Err(rejected(format!(
+                        "{file} is a file, so nothing can be put in it; choose another folder"
+                    )));
                 }
                 Err(e) => return Err(io_error("open", parent, &e)),
             }
@@ -112,9 +127,13 @@ impl Workspace {
 
     fn is_link(&self, path: &Inside) -> ToolError {
         if let Ok(target) = self.follow(path) {
-            return rejected(format!("{path} is a link to {target}; use \"{target}\" instead"));
+            return rejected(format!(
+                "{path} is a link to {target}; use \"{target}\" instead"
+            ));
         }
-        rejected(format!("{path} is a link that leads nowhere inside the workspace; choose another path"))
+        rejected(format!(
+            "{path} is a link that leads nowhere inside the workspace; choose another path"
+        ))
     }
 }
 
@@ -152,13 +171,16 @@ impl Place {
     pub(crate) fn open(&self) -> Result<fs::File, ToolError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let opened = openat(&self.folder, self.name.as_str(), flags, Mode::empty());
-        opened.map(fs::File::from).map_err(|e| io_error("open", &self.path, &e.into()))
+        opened
+            .map(fs::File::from)
+            .map_err(|e| io_error("open", &self.path, &e.into()))
     }
 
     /// Makes the folders it needs.
     pub(crate) fn make_folders(&mut self) -> Result<(), ToolError> {
         for name in std::mem::take(&mut self.missing) {
-            self.make_one(&name).map_err(|e| io_error("make the folder of", &self.path, &e))?;
+            self.make_one(&name)
+                .map_err(|e| io_error("make the folder of", &self.path, &e))?;
         }
         Ok(())
     }
@@ -204,13 +226,19 @@ impl Place {
     }
 
     pub(crate) fn remove_file(&self) -> Result<(), ToolError> {
-        let removed = self.folder.remove_file(&self.name).and_then(|()| sync(&self.folder));
+        let removed = self
+            .folder
+            .remove_file(&self.name)
+            .and_then(|()| sync(&self.folder));
         removed.map_err(|e| io_error("delete", &self.path, &e))
     }
 
     /// Removes the folder there, if it is empty.
     pub(crate) fn remove_folder(&self) -> Result<(), ToolError> {
-        let removed = self.folder.remove_dir(&self.name).and_then(|()| sync(&self.folder));
+        let removed = self
+            .folder
+            .remove_dir(&self.name)
+            .and_then(|()| sync(&self.folder));
         removed.map_err(|e| match e.kind() {
             ErrorKind::DirectoryNotEmpty => rejected(format!(
                 "{0} is a folder and not empty; delete what is in it first (list_files {{\"path\":\"{0}\"}} shows it)",
@@ -223,7 +251,10 @@ impl Place {
     pub(crate) fn make_folder(&self, mode: u32) -> Result<(), ToolError> {
         let mut builder = DirBuilder::new();
         builder.mode(mode & 0o7777);
-        let made = self.folder.create_dir_with(&self.name, &builder).and_then(|()| sync(&self.folder));
+        let made = self
+            .folder
+            .create_dir_with(&self.name, &builder)
+            .and_then(|()| sync(&self.folder));
         made.map_err(|e| io_error("make the folder", &self.path, &e))
     }
 
@@ -234,19 +265,23 @@ impl Place {
             .and_then(|()| sync(&self.folder));
         moved.map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => already_there(&to.path),
-            ErrorKind::InvalidInput => {
-                rejected(format!("{} cannot be moved into itself ({})", self.path, to.path))
-            }
-            ErrorKind::CrossesDevices => {
-                rejected(format!("{} is on another disk than {}; copy it, then delete it", to.path, self.path))
-            }
+            ErrorKind::InvalidInput => rejected(format!(
+                "{} cannot be moved into itself ({})",
+                self.path, to.path
+            )),
+            ErrorKind::CrossesDevices => rejected(format!(
+                "{} is on another disk than {}; copy it, then delete it",
+                to.path, self.path
+            )),
             _ => io_error("move", &self.path, &e),
         })
     }
 }
 
 pub(crate) fn already_there(path: &Inside) -> ToolError {
-    rejected(format!("{path} exists already, and move_file replaces nothing; choose another name, or delete_file {{\"path\":\"{path}\"}} first"))
+    rejected(format!(
+        "{path} exists already, and move_file replaces nothing; choose another name, or delete_file {{\"path\":\"{path}\"}} first"
+    ))
 }
 
 fn open_folder(at: &Dir, name: &str) -> io::Result<Dir> {

@@ -34,12 +34,25 @@ impl Bench {
         fs::create_dir(home.path().join("work")).unwrap();
         fs::write(home.path().join("outside.txt"), "outside\n").unwrap();
         let mut options = Options::new(home.path().join("data/undo"));
-        options.protected = vec![home.path().join("data"), home.path().join("work/.config/gpak")];
+        options.protected = vec![
+            home.path().join("data"),
+            home.path().join("work/.config/gpak"),
+        ];
         options.command = CommandLimits::default();
         change(&mut options);
-        let context = ToolContext { run: RunId::from_u128(7), workspace: home.path().join("work") };
-        let tools = builtin::all(&options).into_iter().map(|tool| (tool.spec().name.clone(), tool)).collect();
-        Self { home, tools, context }
+        let context = ToolContext {
+            run: RunId::from_u128(7),
+            workspace: home.path().join("work"),
+        };
+        let tools = builtin::all(&options)
+            .into_iter()
+            .map(|tool| (tool.spec().name.clone(), tool))
+            .collect();
+        Self {
+            home,
+            tools,
+            context,
+        }
     }
 
     pub fn tool(&self, name: &str) -> Arc<dyn Tool> {
@@ -71,7 +84,12 @@ impl Bench {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                let name = path.strip_prefix(&self.context.workspace).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(&self.context.workspace)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 let content = path.is_file().then(|| fs::read(&path).unwrap());
                 if path.is_dir() && !path.is_symlink() {
                     folders.push(path);
@@ -83,16 +101,26 @@ impl Bench {
     }
 
     pub fn call_of(&self, reply: u32, tool: &str, args: &Value) -> Call {
-        Call { id: id(reply), name: tool.to_owned(), args: args.clone(), attempt: 1 }
+        Call {
+            id: id(reply),
+            name: tool.to_owned(),
+            args: args.clone(),
+            attempt: 1,
+        }
     }
 
     pub async fn make(&self, reply: u32, tool: &str, args: Value) -> Result<ToolOutput, ToolError> {
-        self.tool(tool).call(&self.call_of(reply, tool, &args), &self.context).await
+        self.tool(tool)
+            .call(&self.call_of(reply, tool, &args), &self.context)
+            .await
     }
 
     /// What a call says that must succeed.
     pub async fn call(&self, reply: u32, tool: &str, args: Value) -> String {
-        self.make(reply, tool, args).await.unwrap_or_else(|e| panic!("{tool}: {e}")).text
+        self.make(reply, tool, args)
+            .await
+            .unwrap_or_else(|e| panic!("{tool}: {e}"))
+            .text
     }
 
     /// What a model is told of a call that must be refused.
@@ -109,15 +137,24 @@ impl Bench {
     }
 
     pub async fn preview(&self, tool: &str, args: Value) -> String {
-        self.tool(tool).preview(&self.call_of(98, tool, &args), &self.context).await.unwrap()
+        self.tool(tool)
+            .preview(&self.call_of(98, tool, &args), &self.context)
+            .await
+            .unwrap()
     }
 
     /// `path: why` for each conflict of undoing `replies`, newest first.
     pub async fn conflicts(&self, replies: &[u32]) -> Vec<String> {
         let store = UndoStore::new(self.home.path().join("data/undo"));
         let calls: Vec<_> = replies.iter().copied().map(id).collect();
-        let found = store.conflicts(self.context.run, &calls, &self.context.workspace).await.unwrap();
-        found.into_iter().map(|Conflict { path, why }| format!("{path}: {why}")).collect()
+        let found = store
+            .conflicts(self.context.run, &calls, &self.context.workspace)
+            .await
+            .unwrap();
+        found
+            .into_iter()
+            .map(|Conflict { path, why }| format!("{path}: {why}"))
+            .collect()
     }
 }
 

@@ -29,7 +29,10 @@ fn all_tools_fit_into_one_toolbox_and_say_what_they_do_to_the_world() {
         ("ask_user", Effect::Pure, false, Some(Control::Ask)),
         ("finish", Effect::Pure, false, Some(Control::Finish)),
     ];
-    let expected: Vec<_> = expected.into_iter().map(|(name, a, b, c)| (name.to_owned(), a, b, c)).collect();
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(name, a, b, c)| (name.to_owned(), a, b, c))
+        .collect();
     assert_eq!(said, expected);
 }
 
@@ -50,6 +53,9 @@ async fn a_workspace_that_is_gone_stops_the_run_and_says_what_to_do() {
         ("run_command", json!({"command": "true"})),
     ] {
         let made = bench.make(1, tool, args).await;
-        assert!(matches!(&made, Err(ToolError::Fatal(m)) if m.contains("work")), "{tool}: {made:?}");
+        assert!(
+            matches!(&made, Err(ToolError::Fatal(m)) if m.contains("work")),
+            "{tool}: {made:?}"
+        );
     }
 }

@@ -6,10 +6,25 @@ use crate::bench::Bench;
 async fn a_text_that_stands_once_is_replaced() {
     let bench = Bench::new();
     bench.put("a.txt", "one\ntwo\nthree\n");
-    let said = bench.call(1, "edit_file", json!({"path": "a.txt", "old": "two\n", "new": "2\n2b\n"})).await;
-    assert_eq!(said, "edited a.txt at line 2: 1 line replaced with 2 lines; it has 4 lines now");
+    let said = bench
+        .call(
+            1,
+            "edit_file",
+            json!({"path": "a.txt", "old": "two\n", "new": "2\n2b\n"}),
+        )
+        .await;
+    assert_eq!(
+        said,
+        "edited a.txt at line 2: 1 line replaced with 2 lines; it has 4 lines now"
+    );
     assert_eq!(bench.get("a.txt"), "one\n2\n2b\nthree\n");
-    bench.call(2, "edit_file", json!({"path": "a.txt", "old": "2b\n", "new": ""})).await;
+    bench
+        .call(
+            2,
+            "edit_file",
+            json!({"path": "a.txt", "old": "2b\n", "new": ""}),
+        )
+        .await;
     assert_eq!(bench.get("a.txt"), "one\n2\nthree\n");
 }
 
@@ -17,17 +32,43 @@ async fn a_text_that_stands_once_is_replaced() {
 async fn a_text_that_is_not_there_is_answered_with_the_closest_lines() {
     let bench = Bench::new();
     bench.put("a.rs", "fn main() {\n    let count = 10;\n}\n");
-    let message = bench.refused("edit_file", json!({"path": "a.rs", "old": "let counter = 10;", "new": "x"})).await;
-    assert_eq!(message, "old does not stand in a.rs; nothing was changed. The closest is\nline 2:     let count = 10;");
-    let message = bench.refused("edit_file", json!({"path": "a.rs", "old": "fn main() {\n  let count = 10;", "new": "x"})).await;
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.rs", "old": "let counter = 10;", "new": "x"}),
+        )
+        .await;
+    assert_eq!(
+        message,
+        "old does not stand in a.rs; nothing was changed. The closest is\nline 2:     let count = 10;"
+    );
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.rs", "old": "fn main() {\n  let count = 10;", "new": "x"}),
+        )
+        .await;
     assert_eq!(
         message,
         "old does not stand in a.rs; nothing was changed. Blanks differ. From line 1 the file has exactly:\nfn main() {\n    let count = 10;"
     );
-    let message = bench.refused("edit_file", json!({"path": "a.rs", "old": "count = 9", "new": "count = 10"})).await;
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.rs", "old": "count = 9", "new": "count = 10"}),
+        )
+        .await;
     assert!(message.contains("stands there already"), "{message}");
-    let message = bench.refused("edit_file", json!({"path": "a.rs", "old": "日本", "new": "x"})).await;
-    assert!(message.contains("read_file {\"path\":\"a.rs\"}"), "{message}");
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.rs", "old": "日本", "new": "x"}),
+        )
+        .await;
+    assert!(
+        message.contains("read_file {\"path\":\"a.rs\"}"),
+        "{message}"
+    );
     assert_eq!(bench.get("a.rs"), "fn main() {\n    let count = 10;\n}\n");
 }
 
@@ -35,8 +76,16 @@ async fn a_text_that_is_not_there_is_answered_with_the_closest_lines() {
 async fn a_text_that_stands_twice_is_answered_with_the_lines() {
     let bench = Bench::new();
     bench.put("a.txt", "x = 1\ny\nx = 1\n");
-    let message = bench.refused("edit_file", json!({"path": "a.txt", "old": "x = 1", "new": "x = 2"})).await;
-    assert!(message.starts_with("old stands in a.txt 2 times, at lines 1, 3; nothing was changed."), "{message}");
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.txt", "old": "x = 1", "new": "x = 2"}),
+        )
+        .await;
+    assert!(
+        message.starts_with("old stands in a.txt 2 times, at lines 1, 3; nothing was changed."),
+        "{message}"
+    );
     assert_eq!(bench.get("a.txt"), "x = 1\ny\nx = 1\n");
 }
 
@@ -44,7 +93,13 @@ async fn a_text_that_stands_twice_is_answered_with_the_lines() {
 async fn lines_of_windows_are_edited_as_they_are_shown() {
     let bench = Bench::new();
     bench.put("a.txt", "one\r\ntwo\r\nthree\r\n");
-    bench.call(1, "edit_file", json!({"path": "a.txt", "old": "one\ntwo", "new": "1\n2\n2b"})).await;
+    bench
+        .call(
+            1,
+            "edit_file",
+            json!({"path": "a.txt", "old": "one\ntwo", "new": "1\n2\n2b"}),
+        )
+        .await;
     assert_eq!(bench.get("a.txt"), "1\r\n2\r\n2b\r\nthree\r\n");
 }
 
@@ -56,15 +111,31 @@ async fn what_cannot_be_edited_says_what_to_do() {
     bench.put("latin", b"caf\xe9");
     bench.put("empty", "");
     for (path, expected) in [
-        ("docs", "docs is a folder; name a file in it. It has: docs/a.txt"),
-        ("bin", "bin is binary (of unknown type) and cannot be edited as text"),
+        (
+            "docs",
+            "docs is a folder; name a file in it. It has: docs/a.txt",
+        ),
+        (
+            "bin",
+            "bin is binary (of unknown type) and cannot be edited as text",
+        ),
         ("latin", "latin is not UTF-8 text; edit it with run_command"),
-        ("empty", "empty is empty; use write_file {\"path\":\"empty\"} to fill it"),
+        (
+            "empty",
+            "empty is empty; use write_file {\"path\":\"empty\"} to fill it",
+        ),
         ("a.txt", "there is no a.txt; did you mean \"docs/a.txt\"?"),
     ] {
-        let message = bench.refused("edit_file", json!({"path": path, "old": "a", "new": "b"})).await;
+        let message = bench
+            .refused("edit_file", json!({"path": path, "old": "a", "new": "b"}))
+            .await;
         assert_eq!(message, expected);
     }
-    let message = bench.refused("edit_file", json!({"path": "docs/a.txt", "old": "x", "new": "x"})).await;
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "docs/a.txt", "old": "x", "new": "x"}),
+        )
+        .await;
     assert!(message.contains("nothing to change"), "{message}");
 }

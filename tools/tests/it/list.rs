@@ -30,12 +30,19 @@ async fn the_longest_of_many_files_are_said_first() {
     for number in 1..=7 {
         bench.put(&format!("src/f{number}.rs"), "x\n".repeat(number));
     }
-    let text = bench.call(1, "list_files", json!({"path": "src", "glob": "*.rs"})).await;
+    let text = bench
+        .call(1, "list_files", json!({"path": "src", "glob": "*.rs"}))
+        .await;
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("src: 7 files, 28 lines in all"));
-    assert_eq!(lines.next(), Some("the longest: src/f7.rs (7 lines), src/f6.rs (6 lines), src/f5.rs (5 lines)"));
+    assert_eq!(
+        lines.next(),
+        Some("the longest: src/f7.rs (7 lines), src/f6.rs (6 lines), src/f5.rs (5 lines)")
+    );
     assert_eq!(lines.next(), Some("src/f1.rs (1 line, 2 bytes)"));
-    let text = bench.call(2, "list_files", json!({"path": "src", "sort": "lines"})).await;
+    let text = bench
+        .call(2, "list_files", json!({"path": "src", "sort": "lines"}))
+        .await;
     assert_eq!(text.lines().nth(2), Some("src/f7.rs (7 lines, 14 bytes)"));
 }
 
@@ -50,17 +57,45 @@ async fn a_recursive_list_passes_by_what_is_ignored() {
     bench.put("kernel/run.log", "x\n");
     bench.put(".git/config", "x\n");
     bench.put(".github/ci.yml", "x\n");
-    for (path, glob) in [(".", "*.rs"), ("kernel", "*.rs"), ("kernel", "kernel/src/*.rs"), ("kernel", "src/*.rs")] {
-        let text = bench.call(1, "list_files", json!({"path": path, "glob": glob})).await;
+    for (path, glob) in [
+        (".", "*.rs"),
+        ("kernel", "*.rs"),
+        ("kernel", "kernel/src/*.rs"),
+        ("kernel", "src/*.rs"),
+    ] {
+        let text = bench
+            .call(1, "list_files", json!({"path": path, "glob": glob}))
+            .await;
         let files: Vec<_> = text.lines().skip(1).collect();
-        assert_eq!(files, ["kernel/src/lib.rs (1 line, 2 bytes)"], "{path} {glob}");
+        assert_eq!(
+            files,
+            ["kernel/src/lib.rs (1 line, 2 bytes)"],
+            "{path} {glob}"
+        );
     }
-    let text = bench.call(2, "list_files", json!({"recursive": true})).await;
-    assert!(text.contains("without what .gitignore leaves out") && text.contains(".github/ci.yml"), "{text}");
-    assert!(!text.contains("run.log") && !text.contains(".git/config"), "{text}");
+    let text = bench
+        .call(2, "list_files", json!({"recursive": true}))
+        .await;
+    assert!(
+        text.contains("without what .gitignore leaves out") && text.contains(".github/ci.yml"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("run.log") && !text.contains(".git/config"),
+        "{text}"
+    );
     let text = bench.call(3, "list_files", json!({"path": "kernel"})).await;
-    assert!(text.contains("kernel/target/ (1 entry)") && text.contains("run.log"), "{text}");
-    let text = bench.call(4, "list_files", json!({"path": "kernel/target", "recursive": true})).await;
+    assert!(
+        text.contains("kernel/target/ (1 entry)") && text.contains("run.log"),
+        "{text}"
+    );
+    let text = bench
+        .call(
+            4,
+            "list_files",
+            json!({"path": "kernel/target", "recursive": true}),
+        )
+        .await;
     assert!(text.contains("kernel/target/out.rs"), "{text}");
 }
 
@@ -70,25 +105,48 @@ async fn what_is_no_folder_is_answered_all_the_same() {
     bench.put("a.txt", "x\ny\n");
     std::fs::create_dir(bench.path("none")).unwrap();
     let text = bench.call(1, "list_files", json!({"path": "a.txt"})).await;
-    assert_eq!(text, "a.txt is a file, not a folder: 2 lines, 4 bytes; use read_file {\"path\":\"a.txt\"} to read it");
-    assert_eq!(bench.call(2, "list_files", json!({"path": "none"})).await, "none is an empty folder");
-    assert_eq!(bench.call(3, "list_files", json!({"glob": "*.rs"})).await, "no file under . matches *.rs");
+    assert_eq!(
+        text,
+        "a.txt is a file, not a folder: 2 lines, 4 bytes; use read_file {\"path\":\"a.txt\"} to read it"
+    );
+    assert_eq!(
+        bench.call(2, "list_files", json!({"path": "none"})).await,
+        "none is an empty folder"
+    );
+    assert_eq!(
+        bench.call(3, "list_files", json!({"glob": "*.rs"})).await,
+        "no file under . matches *.rs"
+    );
     let message = bench.refused("list_files", json!({"path": "non"})).await;
     assert!(message.contains("did you mean \"none\"?"), "{message}");
     let message = bench.refused("list_files", json!({"glob": "a{b"})).await;
     assert!(message.contains("is not a glob"), "{message}");
-    let message = bench.refused("list_files", json!({"path": "a.txt/b"})).await;
-    assert!(message.contains("a.txt is a file, not a folder"), "{message}");
+    let message = bench
+        .refused("list_files", json!({"path": "a.txt/b"}))
+        .await;
+    assert!(
+        message.contains("a.txt is a file, not a folder"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
 async fn a_long_list_is_cut_and_says_so() {
     let bench = Bench::new();
     for number in 0..500 {
-        bench.put(&format!("file-with-a-rather-long-name-{number:03}.txt"), "x\n");
+        bench.put(
+            &format!("file-with-a-rather-long-name-{number:03}.txt"),
+            "x\n",
+        );
     }
     let text = bench.call(1, "list_files", json!({})).await;
     assert!(text.len() < 8400, "{}", text.len());
-    assert!(text.starts_with(".: 500 files, 500 lines in all\n"), "{text}");
-    assert!(text.lines().last().unwrap().contains("of 500 shown"), "{text}");
+    assert!(
+        text.starts_with(".: 500 files, 500 lines in all\n"),
+        "{text}"
+    );
+    assert!(
+        text.lines().last().unwrap().contains("of 500 shown"),
+        "{text}"
+    );
 }

@@ -1,5 +1,12 @@
 //! The built-in tools as a run uses them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 mod bench;
 mod change;
 mod confine;

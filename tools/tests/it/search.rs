@@ -8,13 +8,36 @@ async fn each_line_that_matches_is_named_with_its_place() {
     bench.put("src/a.rs", "fn main() {\n    let x = 1;\n}\n");
     bench.put("src/b.rs", "// fn\r\nfn other() {}\n");
     bench.put("notes.md", "fn\n");
-    let text = bench.call(1, "search_files", json!({"pattern": "fn \\w+", "path": "src"})).await;
-    assert_eq!(text, "2 lines in 2 files match \"fn \\w+\":\nsrc/a.rs:1: fn main() {\nsrc/b.rs:2: fn other() {}");
-    let text = bench.call(2, "search_files", json!({"pattern": "^fn$", "glob": "*.md"})).await;
+    let text = bench
+        .call(
+            1,
+            "search_files",
+            json!({"pattern": "fn \\w+", "path": "src"}),
+        )
+        .await;
+    assert_eq!(
+        text,
+        "2 lines in 2 files match \"fn \\w+\":\nsrc/a.rs:1: fn main() {\nsrc/b.rs:2: fn other() {}"
+    );
+    let text = bench
+        .call(
+            2,
+            "search_files",
+            json!({"pattern": "^fn$", "glob": "*.md"}),
+        )
+        .await;
     assert_eq!(text, "1 line in 1 file matches \"^fn$\":\nnotes.md:1: fn");
-    let text = bench.call(3, "search_files", json!({"pattern": "let", "path": "src/a.rs"})).await;
+    let text = bench
+        .call(
+            3,
+            "search_files",
+            json!({"pattern": "let", "path": "src/a.rs"}),
+        )
+        .await;
     assert!(text.ends_with("src/a.rs:2:     let x = 1;"), "{text}");
-    let text = bench.call(4, "search_files", json!({"pattern": "nothing"})).await;
+    let text = bench
+        .call(4, "search_files", json!({"pattern": "nothing"}))
+        .await;
     assert_eq!(text, "nothing in . matches \"nothing\" (3 files searched)");
 }
 
@@ -22,12 +45,16 @@ async fn each_line_that_matches_is_named_with_its_place() {
 async fn what_is_no_regular_expression_is_searched_as_text() {
     let bench = Bench::new();
     bench.put("a.c", "int main(\nmain[0\n");
-    let text = bench.call(1, "search_files", json!({"pattern": "main("})).await;
+    let text = bench
+        .call(1, "search_files", json!({"pattern": "main("}))
+        .await;
     assert_eq!(
         text,
         "1 line in 1 file matches \"main(\"; pattern is no regular expression, so it was searched as plain text:\na.c:1: int main("
     );
-    let message = bench.refused("search_files", json!({"pattern": "a\nb"})).await;
+    let message = bench
+        .refused("search_files", json!({"pattern": "a\nb"}))
+        .await;
     assert!(message.contains("search for one line"), "{message}");
 }
 
@@ -35,10 +62,17 @@ async fn what_is_no_regular_expression_is_searched_as_text() {
 async fn case_is_forgiven_only_if_nothing_matches_exactly() {
     let bench = Bench::new();
     bench.put("a.txt", "TODO one\ntodo two\nFixme\n");
-    let text = bench.call(1, "search_files", json!({"pattern": "TODO"})).await;
+    let text = bench
+        .call(1, "search_files", json!({"pattern": "TODO"}))
+        .await;
     assert!(text.starts_with("1 line in 1 file"), "{text}");
-    let text = bench.call(2, "search_files", json!({"pattern": "FIXME"})).await;
-    assert!(text.contains("case taken as the same") && text.ends_with("a.txt:3: Fixme"), "{text}");
+    let text = bench
+        .call(2, "search_files", json!({"pattern": "FIXME"}))
+        .await;
+    assert!(
+        text.contains("case taken as the same") && text.ends_with("a.txt:3: Fixme"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -49,19 +83,41 @@ async fn ignored_and_binary_files_are_passed_by() {
     bench.put("b.bin", b"\0\0needle\n");
     bench.put(".git/c", "needle\n");
     bench.put("d.txt", "needle\n");
-    let text = bench.call(1, "search_files", json!({"pattern": "needle"})).await;
-    assert_eq!(text, "1 line in 1 file matches \"needle\":\nd.txt:1: needle");
+    let text = bench
+        .call(1, "search_files", json!({"pattern": "needle"}))
+        .await;
+    assert_eq!(
+        text,
+        "1 line in 1 file matches \"needle\":\nd.txt:1: needle"
+    );
 }
 
 #[tokio::test]
 async fn many_matches_are_counted_and_long_lines_cut_around_the_match() {
     let bench = Bench::new();
     bench.put("many.txt", "a needle here\n".repeat(5000));
-    let text = bench.call(1, "search_files", json!({"pattern": "needle"})).await;
-    assert!(text.starts_with("5000 lines in 1 file match") && text.len() < 8600, "{}", text.len());
-    assert!(text.lines().last().unwrap().starts_with("…truncated: "), "{text}");
-    bench.put("many.txt", format!("{}needle{}\n", "ä".repeat(10_000), "ö".repeat(10_000)));
-    let text = bench.call(2, "search_files", json!({"pattern": "needle"})).await;
-    assert!(text.contains("needleö") && text.contains("many.txt:1: …ä") && text.ends_with("ö…"), "{text}");
+    let text = bench
+        .call(1, "search_files", json!({"pattern": "needle"}))
+        .await;
+    assert!(
+        text.starts_with("5000 lines in 1 file match") && text.len() < 8600,
+        "{}",
+        text.len()
+    );
+    assert!(
+        text.lines().last().unwrap().starts_with("…truncated: "),
+        "{text}"
+    );
+    bench.put(
+        "many.txt",
+        format!("{}needle{}\n", "ä".repeat(10_000), "ö".repeat(10_000)),
+    );
+    let text = bench
+        .call(2, "search_files", json!({"pattern": "needle"}))
+        .await;
+    assert!(
+        text.contains("needleö") && text.contains("many.txt:1: …ä") && text.ends_with("ö…"),
+        "{text}"
+    );
     assert!(text.len() < 500);
 }

@@ -9,13 +9,23 @@ use crate::bench::{Bench, until};
 async fn a_command_says_its_exit_code_first_and_both_outputs_in_order() {
     let bench = Bench::new();
     let command = "echo one; echo two >&2; echo three; pwd; exit 3";
-    let output = bench.make(1, "run_command", json!({"command": command})).await.unwrap();
+    let output = bench
+        .make(1, "run_command", json!({"command": command}))
+        .await
+        .unwrap();
     let here = bench.path("").canonicalize().unwrap();
-    assert_eq!(output.text, format!("exit code 3\none\ntwo\nthree\n{}", here.display()));
+    assert_eq!(
+        output.text,
+        format!("exit code 3\none\ntwo\nthree\n{}", here.display())
+    );
     assert_eq!(output.data, Some(json!({"exit_code": 3})));
-    let text = bench.call(2, "run_command", json!({"command": "cat; true"})).await;
+    let text = bench
+        .call(2, "run_command", json!({"command": "cat; true"}))
+        .await;
     assert_eq!(text, "exit code 0, no output");
-    let text = bench.call(3, "run_command", json!({"command": "kill -9 $$"})).await;
+    let text = bench
+        .call(3, "run_command", json!({"command": "kill -9 $$"}))
+        .await;
     assert_eq!(text, "ended by signal 9, no output");
 }
 
@@ -23,9 +33,14 @@ async fn a_command_says_its_exit_code_first_and_both_outputs_in_order() {
 async fn long_output_is_bounded_and_both_ends_kept() {
     let bench = Bench::new();
     let command = "echo begin; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo end";
-    let text = bench.call(1, "run_command", json!({"command": command})).await;
+    let text = bench
+        .call(1, "run_command", json!({"command": command}))
+        .await;
     assert!(text.len() < 8600, "{}", text.len());
-    assert!(text.starts_with("exit code 0\nbegin\nxxx") && text.ends_with("x\nend"), "{text}");
+    assert!(
+        text.starts_with("exit code 0\nbegin\nxxx") && text.ends_with("x\nend"),
+        "{text}"
+    );
     assert!(text.contains("…truncated: "), "{text}");
 }
 
@@ -34,7 +49,12 @@ async fn secrets_stay_out_of_a_commands_environment() {
     // The environment of the test process belongs to all its tests, so another process is asked.
     let exe = std::env::current_exe().unwrap();
     let output = std::process::Command::new(exe)
-        .args(["--exact", "shell::print_the_environment_of_a_command", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "shell::print_the_environment_of_a_command",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("GPAK_HOME", "leak-1")
         .env("SOME_API_KEY", "leak-2")
         .env("SOME_TOKEN", "leak-3")
@@ -44,7 +64,10 @@ async fn secrets_stay_out_of_a_commands_environment() {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("HARMLESS=kept"), "{printed}");
+    assert!(
+        output.status.success() && printed.contains("HARMLESS=kept"),
+        "{printed}"
+    );
     assert!(!printed.contains("leak-"), "{printed}");
 }
 
@@ -52,12 +75,19 @@ async fn secrets_stay_out_of_a_commands_environment() {
 #[ignore = "run by secrets_stay_out_of_a_commands_environment"]
 async fn print_the_environment_of_a_command() {
     let bench = Bench::with(|options| options.output_bytes = 1 << 20);
-    println!("{}", bench.call(1, "run_command", json!({"command": "env"})).await);
+    println!(
+        "{}",
+        bench
+            .call(1, "run_command", json!({"command": "env"}))
+            .await
+    );
 }
 
 fn is_alive(pid: &str) -> bool {
     let state = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-    let state = state.rsplit_once(") ").map(|(_, rest)| rest.chars().next().unwrap_or('X'));
+    let state = state
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.chars().next().unwrap_or('X'));
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
@@ -65,15 +95,29 @@ fn is_alive(pid: &str) -> bool {
 const FAMILY: &str = "sh -c 'sleep 1000 & echo $! > grandchild; echo $$ > child; wait' & echo $$ > parent; echo started; wait";
 
 fn family(bench: &Bench) -> Option<Vec<String>> {
-    let pid = |name| Some(fs::read_to_string(bench.path(name)).ok()?.trim().to_owned()).filter(|pid| !pid.is_empty());
-    ["parent", "child", "grandchild"].into_iter().map(pid).collect()
+    let pid = |name| {
+        Some(fs::read_to_string(bench.path(name)).ok()?.trim().to_owned())
+            .filter(|pid| !pid.is_empty())
+    };
+    ["parent", "child", "grandchild"]
+        .into_iter()
+        .map(pid)
+        .collect()
 }
 
 #[tokio::test]
 async fn a_command_that_takes_too_long_is_stopped_with_all_it_started() {
     let bench = Bench::new();
-    let message = bench.refused("run_command", json!({"command": FAMILY, "timeout_seconds": 2})).await;
-    assert!(message.starts_with("the command was stopped as it took longer than 2 seconds"), "{message}");
+    let message = bench
+        .refused(
+            "run_command",
+            json!({"command": FAMILY, "timeout_seconds": 2}),
+        )
+        .await;
+    assert!(
+        message.starts_with("the command was stopped as it took longer than 2 seconds"),
+        "{message}"
+    );
     assert!(message.ends_with("It had printed:\nstarted"), "{message}");
     let pids = family(&bench).expect("it had two seconds to start");
     until("all are killed", || !pids.iter().any(|pid| is_alive(pid))).await;
@@ -82,7 +126,10 @@ async fn a_command_that_takes_too_long_is_stopped_with_all_it_started() {
 #[tokio::test]
 async fn a_command_that_nobody_waits_for_is_stopped_with_all_it_started() {
     let bench = Bench::new();
-    let (tool, call) = (bench.tool("run_command"), bench.call_of(1, "run_command", &json!({"command": FAMILY})));
+    let (tool, call) = (
+        bench.tool("run_command"),
+        bench.call_of(1, "run_command", &json!({"command": FAMILY})),
+    );
     let call = tool.call(&call, &bench.context);
     tokio::select! {
         made = call => panic!("it ended: {made:?}"),
@@ -96,7 +143,9 @@ async fn a_command_that_nobody_waits_for_is_stopped_with_all_it_started() {
 async fn what_a_command_leaves_in_the_background_neither_hangs_it_nor_stays() {
     let bench = Bench::new();
     let command = "sleep 1000 & echo $! > pid; echo done";
-    let text = bench.call(1, "run_command", json!({"command": command})).await;
+    let text = bench
+        .call(1, "run_command", json!({"command": command}))
+        .await;
     assert_eq!(text, "exit code 0\ndone");
     let pid = bench.get("pid").trim().to_owned();
     until("it is killed", || !is_alive(&pid)).await;
@@ -106,7 +155,10 @@ async fn what_a_command_leaves_in_the_background_neither_hangs_it_nor_stays() {
 async fn what_leaves_the_process_group_is_not_waited_for() {
     let bench = Bench::new();
     let command = "command -v setsid >/dev/null || exit 9; setsid sh -c 'echo $$ > pid; exec sleep 1000' & while ! [ -s pid ]; do :; done; echo done";
-    let made = tokio::time::timeout(Duration::from_secs(60), bench.make(1, "run_command", json!({"command": command})));
+    let made = tokio::time::timeout(
+        Duration::from_secs(60),
+        bench.make(1, "run_command", json!({"command": command})),
+    );
     let text = made.await.expect("it does not hang").unwrap().text;
     if text.starts_with("exit code 9") {
         eprintln!("SKIPPED what_leaves_the_process_group_is_not_waited_for: no setsid here");
@@ -114,7 +166,11 @@ async fn what_leaves_the_process_group_is_not_waited_for() {
     }
     assert_eq!(text, "exit code 0\ndone");
     let pid: i32 = bench.get("pid").trim().parse().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
 }
 
 #[tokio::test]

@@ -70,7 +70,10 @@ pub struct Function {
 impl Case {
     /// The functions as tools.
     pub fn tools(&self) -> Vec<ToolSpec> {
-        self.functions.iter().map(|function| function.tool.clone()).collect()
+        self.functions
+            .iter()
+            .map(|function| function.tool.clone())
+            .collect()
     }
 }
 
@@ -105,33 +108,62 @@ struct RawAnswer {
 /// [`BfclError::Data`] if they are not what was expected.
 pub fn load(dir: &Path, category: Category) -> Result<Vec<Case>, BfclError> {
     let [questions, answers] = category.members().map(|member| dir.join(member));
-    let damaged = |reason: String| BfclError::Data { path: dir.to_path_buf(), reason };
+    let damaged = |reason: String| BfclError::Data {
+        path: dir.to_path_buf(),
+        reason,
+    };
     let (cases, truths): (Vec<RawCase>, Vec<RawAnswer>) = (lines(&questions)?, lines(&answers)?);
     if cases.len() != truths.len() || cases.is_empty() {
-        return Err(damaged(format!("{} questions and {} answers", cases.len(), truths.len())));
+        return Err(damaged(format!(
+            "{} questions and {} answers",
+            cases.len(),
+            truths.len()
+        )));
     }
     let pairs = cases.into_iter().zip(truths);
-    pairs.map(|(case, truth)| case.with(truth).map_err(damaged)).collect()
+    pairs
+        .map(|(case, truth)| case.with(truth).map_err(damaged))
+        .collect()
 }
 
 fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, BfclError> {
-    let damaged = |reason: String| BfclError::Data { path: path.to_path_buf(), reason };
+    let damaged = |reason: String| BfclError::Data {
+        path: path.to_path_buf(),
+        reason,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| damaged(error.to_string()))?;
-    let parsed = text.lines().map(|line| serde_json::from_str(line).map_err(|error| damaged(error.to_string())));
+    let parsed = text
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| damaged(error.to_string())));
     parsed.collect()
 }
 
 impl RawCase {
     fn with(self, truth: RawAnswer) -> Result<Case, String> {
         let id = self.id;
-        let (expected, answer) = match truth.ground_truth.into_iter().next().map(|one| one.into_iter().next()) {
+        let (expected, answer) = match truth
+            .ground_truth
+            .into_iter()
+            .next()
+            .map(|one| one.into_iter().next())
+        {
             Some(Some((name, Value::Object(answer)))) if truth.id == id => (name, answer),
             _ => return Err(format!("{id} has no answer")),
         };
-        let messages = self.question.into_iter().flatten().map(|message| message.content);
+        let messages = self
+            .question
+            .into_iter()
+            .flatten()
+            .map(|message| message.content);
         let question = messages.collect::<Vec<_>>().join("\n");
         let functions = self.function.into_iter().map(RawFunction::ready).collect();
-        Ok(Case { id, question, functions, expected, answer })
+        Ok(Case {
+            id,
+            question,
+            functions,
+            expected,
+            answer,
+        })
     }
 }
 
@@ -145,7 +177,11 @@ impl RawFunction {
             resumable: false,
             control: None,
         };
-        Function { name: self.name, raw: self.parameters, tool }
+        Function {
+            name: self.name,
+            raw: self.parameters,
+            tool,
+        }
     }
 }
 
@@ -154,7 +190,10 @@ fn schema(raw: &Value) -> Value {
     let Some(raw) = raw.as_object() else {
         return json!({});
     };
-    let kind = raw.get("type").and_then(Value::as_str).map_or("string", json_type);
+    let kind = raw
+        .get("type")
+        .and_then(Value::as_str)
+        .map_or("string", json_type);
     let mut schema = Map::new();
     schema.insert("type".into(), kind.into());
     for key in ["description", "default", "minimum", "maximum"] {
@@ -188,10 +227,20 @@ fn add_enum(schema: &mut Map<String, Value>, kind: &str, raw: &Map<String, Value
     let Some(choices) = raw.get("enum").and_then(Value::as_array) else {
         return;
     };
-    let item = schema.get("items").and_then(|items| items.get("type")).and_then(Value::as_str);
+    let item = schema
+        .get("items")
+        .and_then(|items| items.get("type"))
+        .and_then(Value::as_str);
     let of_items = kind == "array" && choices.iter().all(|choice| !choice.is_array());
-    let of = if of_items { item.unwrap_or("string") } else { kind };
-    if !choices.iter().all(|choice| jsonschema::is_valid(&json!({"type": of}), choice)) {
+    let of = if of_items {
+        item.unwrap_or("string")
+    } else {
+        kind
+    };
+    if !choices
+        .iter()
+        .all(|choice| jsonschema::is_valid(&json!({"type": of}), choice))
+    {
         return;
     }
     if !of_items {
@@ -205,10 +254,20 @@ fn add_properties(schema: &mut Map<String, Value>, raw: &Map<String, Value>) {
     let Some(properties) = raw.get("properties").and_then(Value::as_object) else {
         return;
     };
-    let required = raw.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_known = |name: &Value| name.as_str().is_some_and(|name| properties.contains_key(name));
+    let required = raw
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let is_known = |name: &Value| {
+        name.as_str()
+            .is_some_and(|name| properties.contains_key(name))
+    };
     let required: Vec<Value> = required.into_iter().filter(is_known).collect();
-    let properties: Map<_, _> = properties.iter().map(|(name, raw)| (name.clone(), self::schema(raw))).collect();
+    let properties: Map<_, _> = properties
+        .iter()
+        .map(|(name, raw)| (name.clone(), self::schema(raw)))
+        .collect();
     schema.insert("properties".into(), properties.into());
     schema.insert("required".into(), required.into());
     schema.insert("additionalProperties".into(), false.into());

@@ -27,8 +27,15 @@ type Verdict = Result<(), String>;
 /// What is wrong with the call.
 pub fn judge(parameters: &Value, args: &Value, answer: &Map<String, Value>) -> Verdict {
     let args = args.as_object().ok_or("the arguments are no object")?;
-    let properties = parameters.get("properties").and_then(Value::as_object).ok_or("no properties")?;
-    let required = parameters.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let properties = parameters
+        .get("properties")
+        .and_then(Value::as_object)
+        .ok_or("no properties")?;
+    let required = parameters
+        .get("required")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for name in required.iter().filter_map(Value::as_str) {
         if !args.contains_key(name) {
             return Err(format!("{name} is missing"));
@@ -38,7 +45,8 @@ pub fn judge(parameters: &Value, args: &Value, answer: &Map<String, Value>) -> V
         let (Some(details), Some(accepted)) = (properties.get(name), answer.get(name)) else {
             return Err(format!("{name} is not expected"));
         };
-        judge_value(details, value, list(accepted)).map_err(|reason| format!("{name}: {reason}"))?;
+        judge_value(details, value, list(accepted))
+            .map_err(|reason| format!("{name}: {reason}"))?;
     }
     for (name, accepted) in answer {
         if !args.contains_key(name) && !may_be_left_out(accepted) {
@@ -52,7 +60,10 @@ fn judge_value(details: &Value, value: &Value, accepted: &[Value]) -> Verdict {
     let declared = details.get("type").and_then(Value::as_str).unwrap_or("any");
     let expected = declared_type(declared);
     let nested = match declared {
-        "array" | "tuple" => details.pointer("/items/type").and_then(Value::as_str).map(declared_type),
+        "array" | "tuple" => details
+            .pointer("/items/type")
+            .and_then(Value::as_str)
+            .map(declared_type),
         _ => None,
     };
     let value = &match (declared, type_of(value), value.as_f64()) {
@@ -68,12 +79,21 @@ fn judge_value(details: &Value, value: &Value, accepted: &[Value]) -> Verdict {
             _ => {}
         }
     }
-    if accepted.iter().any(|one| equal(one, value)) { Ok(()) } else { Err(not_accepted(value, accepted)) }
+    if accepted.iter().any(|one| equal(one, value)) {
+        Ok(())
+    } else {
+        Err(not_accepted(value, accepted))
+    }
 }
 
 /// Whether the value's type will do; `Ok(true)` says that it is to be compared as it stands, because the
 /// accepted values are of another type than the declared one.
-fn check_type(value: &Value, accepted: &[Value], expected: Type, nested: Option<Type>) -> Result<bool, String> {
+fn check_type(
+    value: &Value,
+    accepted: &[Value],
+    expected: Type,
+    nested: Option<Type>,
+) -> Result<bool, String> {
     let accepted_type = accepted.iter().find(|one| !is_blank(one)).map(type_of);
     let differs = accepted_type.is_some_and(|one| one != expected);
     if type_of(value) == expected {
@@ -82,7 +102,9 @@ fn check_type(value: &Value, accepted: &[Value], expected: Type, nested: Option<
         };
         // An accepted value that is no list (`""`) lets any list through here.
         let fits = |one: &Value| match one {
-            Value::Array(items) => list(value).iter().all(|item| check_type(item, items, nested, None).is_ok()),
+            Value::Array(items) => list(value)
+                .iter()
+                .all(|item| check_type(item, items, nested, None).is_ok()),
             _ => true,
         };
         if accepted.iter().any(fits) {
@@ -97,23 +119,43 @@ fn check_type(value: &Value, accepted: &[Value], expected: Type, nested: Option<
 
 fn check_text(value: &Value, accepted: &[Value]) -> Verdict {
     let value = plain(value);
-    let found = accepted.iter().filter(|one| one.is_string()).any(|one| plain(one) == value);
-    if found { Ok(()) } else { Err(not_accepted(&value, accepted)) }
+    let found = accepted
+        .iter()
+        .filter(|one| one.is_string())
+        .any(|one| plain(one) == value);
+    if found {
+        Ok(())
+    } else {
+        Err(not_accepted(&value, accepted))
+    }
 }
 
 fn check_list(value: &Value, accepted: &[Value]) -> Verdict {
     let items: Vec<Value> = list(value).iter().map(plain).collect();
     let same = |one: &Value| {
         let wanted = list(one);
-        wanted.len() == items.len() && wanted.iter().map(plain).zip(&items).all(|(a, b)| equal(&a, b))
+        wanted.len() == items.len()
+            && wanted
+                .iter()
+                .map(plain)
+                .zip(&items)
+                .all(|(a, b)| equal(&a, b))
     };
     // An empty text is an empty list to Python's loop.
-    let found = accepted.iter().any(|one| (one.is_array() || is_blank(one)) && same(one));
-    if found { Ok(()) } else { Err(not_accepted(value, accepted)) }
+    let found = accepted
+        .iter()
+        .any(|one| (one.is_array() || is_blank(one)) && same(one));
+    if found {
+        Ok(())
+    } else {
+        Err(not_accepted(value, accepted))
+    }
 }
 
 fn check_dict(value: &Value, accepted: &[Value]) -> Verdict {
-    let value = value.as_object().ok_or_else(|| format!("{value} is no object"))?;
+    let value = value
+        .as_object()
+        .ok_or_else(|| format!("{value} is no object"))?;
     let mut verdict = Err("no object is accepted".to_owned());
     for wanted in accepted.iter().filter(|one| !is_blank(one)) {
         verdict = match wanted.as_object() {
@@ -129,13 +171,18 @@ fn check_dict(value: &Value, accepted: &[Value]) -> Verdict {
 
 fn check_one_dict(value: &Map<String, Value>, wanted: &Map<String, Value>) -> Verdict {
     for (key, value) in value {
-        let choices = wanted.get(key).ok_or_else(|| format!("{key} is not expected"))?;
+        let choices = wanted
+            .get(key)
+            .ok_or_else(|| format!("{key} is not expected"))?;
         let value = plain(value);
         if !list(choices).iter().any(|one| equal(&plain(one), &value)) {
             return Err(format!("{key}: {}", not_accepted(&value, list(choices))));
         }
     }
-    match wanted.iter().find(|(key, choices)| !value.contains_key(*key) && !may_be_left_out(choices)) {
+    match wanted
+        .iter()
+        .find(|(key, choices)| !value.contains_key(*key) && !may_be_left_out(choices))
+    {
         Some((key, _)) => Err(format!("{key} is missing")),
         None => Ok(()),
     }
@@ -196,9 +243,13 @@ fn plain(value: &Value) -> Value {
 fn equal(a: &Value, b: &Value) -> bool {
     let number = |value: &Value| value.as_f64().or_else(|| value.as_bool().map(f64::from));
     match (a, b) {
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => match (number(a), number(b)) {
             (Some(a), Some(b)) => a == b,

@@ -21,19 +21,35 @@ impl Model for Caller {
     async fn reply(&self, request: &Request, _: &mut dyn Deltas) -> Result<Reply, ModelError> {
         let wanted = request.tools.len() - 1;
         let call = self.1[wanted].clone()?;
-        Ok(Reply { calls: vec![call], usage: Usage { output: 7, ..Usage::default() }, ..Reply::default() })
+        Ok(Reply {
+            calls: vec![call],
+            usage: Usage {
+                output: 7,
+                ..Usage::default()
+            },
+            ..Reply::default()
+        })
     }
 }
 
 fn caller(calls: Vec<Result<ToolCall, ModelError>>) -> Caller {
     let price: Option<Price> = None;
-    let profile =
-        ModelProfile { provider: "test".into(), name: "caller".into(), window: 8, native_tools: true, local: true, price };
+    let profile = ModelProfile {
+        provider: "test".into(),
+        name: "caller".into(),
+        window: 8,
+        native_tools: true,
+        local: true,
+        price,
+    };
     Caller(profile, calls)
 }
 
 fn call(name: &str, args: Value) -> Result<ToolCall, ModelError> {
-    Ok(ToolCall { name: name.into(), args })
+    Ok(ToolCall {
+        name: name.into(),
+        args,
+    })
 }
 
 /// A category of one case with one function, and one of one case with two.
@@ -44,13 +60,21 @@ fn data(dir: &Path) {
         "tags": {"type": "array", "items": {"type": "string"}, "enum": ["big", "small"]},
         "corner": {"type": "tuple", "items": {"type": "integer"}}}}});
     let volume = json!({"name": "shape.volume", "description": "Volume.", "parameters": {"type": "dict", "required": [], "properties": {}}});
-    let truth = json!([{"shape.area": {"w": [2.0], "unit": ["", "cm"], "tags": [""], "corner": [""]}}]);
-    for (category, functions) in Category::ALL.into_iter().zip([json!([area]), json!([area, volume])]) {
+    let truth =
+        json!([{"shape.area": {"w": [2.0], "unit": ["", "cm"], "tags": [""], "corner": [""]}}]);
+    for (category, functions) in Category::ALL
+        .into_iter()
+        .zip([json!([area]), json!([area, volume])])
+    {
         let [questions, answers] = category.members().map(|member| dir.join(member));
         std::fs::create_dir_all(answers.parent().unwrap()).unwrap();
         let question = json!({"id": "a", "question": [[{"role": "user", "content": "Area of 2?"}]], "function": functions});
         std::fs::write(questions, format!("{question}\n")).unwrap();
-        std::fs::write(answers, format!("{}\n", json!({"id": "a", "ground_truth": truth}))).unwrap();
+        std::fs::write(
+            answers,
+            format!("{}\n", json!({"id": "a", "ground_truth": truth})),
+        )
+        .unwrap();
     }
 }
 
@@ -58,13 +82,21 @@ fn data(dir: &Path) {
 fn a_function_becomes_a_tool_with_a_sound_schema() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
-    let case = cases::load(dir.path(), Category::OneTool).unwrap().remove(0);
+    let case = cases::load(dir.path(), Category::OneTool)
+        .unwrap()
+        .remove(0);
     assert_eq!(case.question, "Area of 2?");
     let tool = &case.functions[0].tool;
     assert_eq!(tool.name, "shape_area");
     assert_eq!(tool.input["properties"]["w"]["type"], "number");
-    assert_eq!(tool.input["properties"]["corner"], json!({"type": "array", "items": {"type": "integer"}}));
-    assert_eq!(tool.input["properties"]["tags"]["items"], json!({"type": "string", "enum": ["big", "small"]}));
+    assert_eq!(
+        tool.input["properties"]["corner"],
+        json!({"type": "array", "items": {"type": "integer"}})
+    );
+    assert_eq!(
+        tool.input["properties"]["tags"]["items"],
+        json!({"type": "string", "enum": ["big", "small"]})
+    );
     assert_eq!(tool.input["additionalProperties"], false);
 }
 
@@ -72,25 +104,68 @@ fn a_function_becomes_a_tool_with_a_sound_schema() {
 async fn right_and_wrong_calls_are_counted_by_category() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
-    let model = caller(vec![call("shape_area", json!({"w": 2, "unit": "CM."})), call("shape_volume", json!({}))]);
+    let model = caller(vec![
+        call("shape_area", json!({"w": 2, "unit": "CM."})),
+        call("shape_volume", json!({})),
+    ]);
     let mut heard = 0;
-    let report = run(&model, dir.path(), 100, |_, _| heard += 1).await.unwrap();
+    let report = run(&model, dir.path(), 100, |_, _| heard += 1)
+        .await
+        .unwrap();
     assert_eq!((heard, report.model.as_str()), (2, "test/caller"));
-    let [one, several] = report.scores.as_slice() else { panic!() };
-    assert_eq!((one.right_percent, one.valid_percent), (100.0, 0.0), "right in the data's eyes, but `CM.` is no choice");
+    let [one, several] = report.scores.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (one.right_percent, one.valid_percent),
+        (100.0, 0.0),
+        "right in the data's eyes, but `CM.` is no choice"
+    );
     assert_eq!((several.right_percent, several.valid_percent), (0.0, 100.0));
-    assert!(report.to_string().contains("wrong: a: it called shape.volume, not shape.area"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("wrong: a: it called shape.volume, not shape.area"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
 async fn a_malformed_reply_is_wrong_and_an_unusable_model_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
-    let malformed = || Err(ModelError::Malformed { message: "no JSON".into() });
-    let report = run(&caller(vec![malformed(), malformed()]), dir.path(), 1, |_, _| ()).await.unwrap();
-    assert_eq!(report.scores[0].cases[0].complaint.as_deref(), Some("no JSON"));
-    let unusable = || Err(ModelError::Unusable { message: "it is gone".into() });
-    assert!(run(&caller(vec![unusable(), unusable()]), dir.path(), 1, |_, _| ()).await.is_err());
+    let malformed = || {
+        Err(ModelError::Malformed {
+            message: "no JSON".into(),
+        })
+    };
+    let report = run(
+        &caller(vec![malformed(), malformed()]),
+        dir.path(),
+        1,
+        |_, _| (),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        report.scores[0].cases[0].complaint.as_deref(),
+        Some("no JSON")
+    );
+    let unusable = || {
+        Err(ModelError::Unusable {
+            message: "it is gone".into(),
+        })
+    };
+    assert!(
+        run(
+            &caller(vec![unusable(), unusable()]),
+            dir.path(),
+            1,
+            |_, _| ()
+        )
+        .await
+        .is_err()
+    );
 }
 
 /// The real data, fetched once.
@@ -105,10 +180,27 @@ fn the_real_data_loads_and_its_own_answers_are_right() {
         let cases = cases::load(&dir, category).unwrap();
         assert_eq!(cases.len(), count);
         for case in &cases {
-            let function = case.functions.iter().find(|function| function.name == case.expected).unwrap();
-            assert!(jsonschema::validator_for(&function.tool.input).is_ok(), "{}", case.id);
-            assert!(judge::judge(&function.raw, &json!({}), &case.answer).is_err() || case.answer.values().all(may_lack), "{}", case.id);
-            let args: Value = case.answer.iter().filter_map(|(name, values)| Some((name.clone(), first(values)?))).collect();
+            let function = case
+                .functions
+                .iter()
+                .find(|function| function.name == case.expected)
+                .unwrap();
+            assert!(
+                jsonschema::validator_for(&function.tool.input).is_ok(),
+                "{}",
+                case.id
+            );
+            assert!(
+                judge::judge(&function.raw, &json!({}), &case.answer).is_err()
+                    || case.answer.values().all(may_lack),
+                "{}",
+                case.id
+            );
+            let args: Value = case
+                .answer
+                .iter()
+                .filter_map(|(name, values)| Some((name.clone(), first(values)?)))
+                .collect();
             let verdict = judge::judge(&function.raw, &args, &case.answer);
             assert_eq!(verdict, Ok(()), "{}: {args}", case.id);
         }
@@ -121,14 +213,19 @@ fn may_lack(values: &Value) -> bool {
 
 /// The first accepted value; in objects each member is a list of accepted ones too.
 fn first(values: &Value) -> Option<Value> {
-    values.as_array()?.iter().find(|value| **value != json!("")).map(settled)
+    values
+        .as_array()?
+        .iter()
+        .find(|value| **value != json!(""))
+        .map(settled)
 }
 
 fn settled(value: &Value) -> Value {
     match value {
-        Value::Object(members) => {
-            members.iter().filter_map(|(key, values)| Some((key.clone(), first(values)?))).collect()
-        }
+        Value::Object(members) => members
+            .iter()
+            .filter_map(|(key, values)| Some((key.clone(), first(values)?)))
+            .collect(),
         Value::Array(items) => items.iter().map(settled).collect(),
         other => other.clone(),
     }

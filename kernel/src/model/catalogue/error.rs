@@ -98,7 +98,10 @@ pub enum CatalogueError {
 
 impl CatalogueError {
     /// For `map_err`.
-    pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { what, path, error }
     }

@@ -57,7 +57,9 @@ fn address(network: &Network, repository: &str, path: &str) -> Result<String, Fa
     if let Some(endpoint) = &network.hub {
         builder = builder.with_endpoint(endpoint.clone());
     }
-    let api = builder.build().map_err(|error| Failure::Source(error.to_string()))?;
+    let api = builder
+        .build()
+        .map_err(|error| Failure::Source(error.to_string()))?;
     Ok(api.model(repository.to_owned()).url(path))
 }
 
@@ -78,7 +80,11 @@ fn once(agent: &Agent, url: &str, part: &mut Part, watch: &mut dyn Watch) -> Res
         return Ok(());
     }
     let range = format!("bytes={}-", part.len());
-    let reply = agent.get(url).header(header::RANGE, range).header(header::ACCEPT_ENCODING, "identity").call();
+    let reply = agent
+        .get(url)
+        .header(header::RANGE, range)
+        .header(header::ACCEPT_ENCODING, "identity")
+        .call();
     let reply = reply.map_err(|error| Failure::Source(unreachable(error)))?;
     place(&reply, part)?;
     let mut reader = reply.into_body().into_reader();
@@ -100,17 +106,26 @@ fn unreachable(error: ureq::Error) -> String {
 }
 
 fn broke_off(part: &Part, why: &str) -> Failure {
-    Failure::Source(format!("it broke off after {} of {} bytes: {why}", part.len(), part.total()))
+    Failure::Source(format!(
+        "it broke off after {} of {} bytes: {why}",
+        part.len(),
+        part.total()
+    ))
 }
 
 /// Makes sure that the reply goes on where the part ends.
 fn place(reply: &Response<Body>, part: &mut Part) -> Result<(), Failure> {
     match reply.status() {
         StatusCode::PARTIAL_CONTENT => {
-            let range = reply.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            let range = reply
+                .headers()
+                .get(header::CONTENT_RANGE)
+                .and_then(|value| value.to_str().ok());
             let (start, total) = range.and_then(content_range).unwrap_or((0, None));
             if start != part.len() {
-                return Err(Failure::Source("it answered with another range than asked for".into()));
+                return Err(Failure::Source(
+                    "it answered with another range than asked for".into(),
+                ));
             }
             same_size(total, part)
         }
@@ -125,9 +140,10 @@ fn place(reply: &Response<Body>, part: &mut Part) -> Result<(), Failure> {
 
 fn same_size(size: Option<u64>, part: &Part) -> Result<(), Failure> {
     match size {
-        Some(size) if size != part.total() => {
-            Err(Failure::Source(format!("its file has {size} bytes, not {}", part.total())))
-        }
+        Some(size) if size != part.total() => Err(Failure::Source(format!(
+            "its file has {size} bytes, not {}",
+            part.total()
+        ))),
         _ => Ok(()),
     }
 }

@@ -37,11 +37,29 @@ pub(super) enum Refused {
 
 impl Part {
     /// Opens what is there of the file, and hashes it.
-    pub(super) fn open(path: &Path, total: u64, watch: &mut dyn Watch) -> Result<Self, CatalogueError> {
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
+    pub(super) fn open(
+        path: &Path,
+        total: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, CatalogueError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path);
         let file = file.map_err(CatalogueError::io("cannot write", path))?;
-        let mut part = Self { path: path.to_path_buf(), file, hasher: Sha256::new(), len: 0, total };
-        let there = part.file.metadata().map_err(CatalogueError::io("cannot read", path))?.len();
+        let mut part = Self {
+            path: path.to_path_buf(),
+            file,
+            hasher: Sha256::new(),
+            len: 0,
+            total,
+        };
+        let there = part
+            .file
+            .metadata()
+            .map_err(CatalogueError::io("cannot read", path))?
+            .len();
         if there > total {
             part.restart()?;
         } else if there > 0 {
@@ -63,7 +81,9 @@ impl Part {
 
     /// Throws away what is there.
     pub(super) fn restart(&mut self) -> Result<(), CatalogueError> {
-        self.file.set_len(0).map_err(CatalogueError::io("cannot write", &self.path))?;
+        self.file
+            .set_len(0)
+            .map_err(CatalogueError::io("cannot write", &self.path))?;
         self.hasher = Sha256::new();
         self.len = 0;
         Ok(())
@@ -72,31 +92,46 @@ impl Part {
     /// Adds bytes to the end.
     pub(super) fn append(&mut self, bytes: &[u8], watch: &mut dyn Watch) -> Result<(), Refused> {
         if self.len + bytes.len() as u64 > self.total {
-            return Err(Refused::Bytes(format!("it has more than the {} bytes of the model", self.total)));
+            return Err(Refused::Bytes(format!(
+                "it has more than the {} bytes of the model",
+                self.total
+            )));
         }
         if self.len == 0 && bytes.len() >= MAGIC.len() && !bytes.starts_with(MAGIC) {
             return Err(Refused::Bytes("what it sent is not a GGUF file".into()));
         }
         let written = self.file.write_all(bytes);
-        written.map_err(CatalogueError::io("cannot write", &self.path)).map_err(Refused::Stop)?;
+        written
+            .map_err(CatalogueError::io("cannot write", &self.path))
+            .map_err(Refused::Stop)?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
-        stop(watch.notice(Notice::Progress { done: self.len, total: self.total })).map_err(Refused::Stop)
+        stop(watch.notice(Notice::Progress {
+            done: self.len,
+            total: self.total,
+        }))
+        .map_err(Refused::Stop)
     }
 
     /// Adds all that `reader` gives.
-    pub(super) fn append_all(&mut self, reader: &mut dyn Read, watch: &mut dyn Watch) -> Result<(), Broken> {
+    pub(super) fn append_all(
+        &mut self,
+        reader: &mut dyn Read,
+        watch: &mut dyn Watch,
+    ) -> Result<(), Broken> {
         let mut chunk = vec![0; CHUNK];
         loop {
             let filled = fill(reader, &mut chunk);
             let (count, end) = match filled {
                 Ok(count) => (count, count < CHUNK),
                 Err((count, error)) => {
-                    self.append(chunk.get(..count).unwrap_or_default(), watch).map_err(Broken::Refused)?;
+                    self.append(chunk.get(..count).unwrap_or_default(), watch)
+                        .map_err(Broken::Refused)?;
                     return Err(Broken::Read(error));
                 }
             };
-            self.append(chunk.get(..count).unwrap_or_default(), watch).map_err(Broken::Refused)?;
+            self.append(chunk.get(..count).unwrap_or_default(), watch)
+                .map_err(Broken::Refused)?;
             if end {
                 return Ok(());
             }
@@ -108,7 +143,9 @@ impl Part {
         if hex(&self.hasher.clone().finalize()) != sha256 {
             return Ok(false);
         }
-        self.file.sync_all().map_err(CatalogueError::io("cannot write", &self.path))?;
+        self.file
+            .sync_all()
+            .map_err(CatalogueError::io("cannot write", &self.path))?;
         Ok(true)
     }
 }
@@ -138,7 +175,10 @@ fn fill(reader: &mut dyn Read, chunk: &mut [u8]) -> Result<usize, (usize, std::i
 /// The SHA-256 of a file, in hex.
 pub(super) fn sha256_of(path: &Path, watch: &mut dyn Watch) -> Result<String, CatalogueError> {
     let mut file = File::open(path).map_err(CatalogueError::io("cannot read", path))?;
-    let total = file.metadata().map_err(CatalogueError::io("cannot read", path))?.len();
+    let total = file
+        .metadata()
+        .map_err(CatalogueError::io("cannot read", path))?
+        .len();
     let mut hasher = Sha256::new();
     hash_into(&mut hasher, &mut file, path, total, watch)?;
     Ok(hex(&hasher.finalize()))
@@ -172,6 +212,8 @@ fn hex(bytes: &[u8]) -> String {
 /// Whether the file begins as a GGUF does.
 pub(super) fn is_gguf(path: &Path) -> std::io::Result<bool> {
     let mut magic = Vec::new();
-    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut magic)?;
+    File::open(path)?
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut magic)?;
     Ok(magic == MAGIC)
 }

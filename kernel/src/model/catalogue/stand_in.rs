@@ -42,15 +42,30 @@ impl Hub {
     }
 
     pub(super) fn bytes_sent(&self) -> usize {
-        self.served.lock().unwrap().iter().map(|(_, sent)| sent).sum()
+        self.served
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, sent)| sent)
+            .sum()
     }
 }
 
-fn answer(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<(usize, usize)>>) -> Option<()> {
+fn answer(
+    stream: TcpStream,
+    content: &[u8],
+    manner: Manner,
+    log: &Mutex<Vec<(usize, usize)>>,
+) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     let (mut path, mut start) = (String::new(), 0);
-    for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+    for line in reader
+        .by_ref()
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+    {
         if let Some(rest) = line.strip_prefix("GET ") {
             path = rest.split(' ').next()?.to_owned();
         }
@@ -59,7 +74,9 @@ fn answer(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<(us
         }
     }
     if manner == Manner::Missing {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok();
+        return stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .ok();
     }
     if path.contains("/resolve/") {
         return stream
@@ -67,7 +84,11 @@ fn answer(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<(us
             .ok();
     }
     let start = if manner == Manner::NoRanges { 0 } else { start };
-    let status = if manner == Manner::NoRanges { "200 OK" } else { "206 Partial Content" };
+    let status = if manner == Manner::NoRanges {
+        "200 OK"
+    } else {
+        "206 Partial Content"
+    };
     let (length, total) = (content.len() - start, content.len());
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nContent-Range: bytes {start}-{}/{total}\r\nConnection: close\r\n\r\n",
@@ -81,4 +102,3 @@ fn answer(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<(us
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(&content[start..start + sent]).ok()
 }
-

@@ -78,7 +78,10 @@ struct Stamp {
 impl Store {
     /// The models in `dir`. The folder need not exist.
     pub fn new(catalogue: Catalogue, dir: impl Into<PathBuf>) -> Self {
-        Self { catalogue, dir: dir.into() }
+        Self {
+            catalogue,
+            dir: dir.into(),
+        }
     }
 
     /// What may be in it.
@@ -112,13 +115,22 @@ impl Store {
             false => return Err(self.unknown(name)),
         };
         sound(&path)?;
-        Ok(Located { id: format!("{PROVIDER}/{name}"), path, entry: None })
+        Ok(Located {
+            id: format!("{PROVIDER}/{name}"),
+            path,
+            entry: None,
+        })
     }
 
     /// Where the model is, if a glance says that it is there: for start-up, where no hash is to be
     /// computed.
     pub fn glance(&self, entry: &Entry) -> State {
-        let bytes = |path: &Path| path.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+        let bytes = |path: &Path| {
+            path.metadata()
+                .ok()
+                .filter(|meta| meta.is_file())
+                .map(|meta| meta.len())
+        };
         match (bytes(&self.path_of(entry)), bytes(&self.part_path(entry))) {
             (Some(bytes), _) if bytes == entry.bytes => State::Here { bytes },
             (Some(bytes), _) => State::Damaged { bytes },
@@ -139,13 +151,32 @@ impl Store {
     }
 
     fn added(&self) -> Vec<Listed> {
-        let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        let own = files.filter(|path| !self.catalogue.entries.iter().any(|entry| self.path_of(entry) == *path));
+        let files = std::fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|file| file.path());
+        let own = files.filter(|path| {
+            !self
+                .catalogue
+                .entries
+                .iter()
+                .any(|entry| self.path_of(entry) == *path)
+        });
         let mut listed: Vec<_> = own
             .filter_map(|path| {
-                let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?.to_owned();
+                let name = path
+                    .file_name()?
+                    .to_str()?
+                    .strip_suffix(".gguf")?
+                    .to_owned();
                 let bytes = path.metadata().ok()?.len();
-                Some(Listed { id: format!("{PROVIDER}/{name}"), path, state: State::Here { bytes }, entry: None })
+                Some(Listed {
+                    id: format!("{PROVIDER}/{name}"),
+                    path,
+                    state: State::Here { bytes },
+                    entry: None,
+                })
             })
             .collect();
         listed.sort_by(|a, b| a.id.cmp(&b.id));
@@ -159,11 +190,16 @@ impl Store {
     /// [`CatalogueError::NotGguf`], [`CatalogueError::NoFile`], [`CatalogueError::NoSpace`].
     pub fn add(&self, file: &Path, watch: &mut dyn Watch) -> Result<Located, CatalogueError> {
         let bytes = sound(file)?;
-        std::fs::create_dir_all(self.partial_dir()).map_err(CatalogueError::io("cannot create", &self.dir))?;
+        std::fs::create_dir_all(self.partial_dir())
+            .map_err(CatalogueError::io("cannot create", &self.dir))?;
         space::check(&self.dir, bytes)?;
         let entry = self.recognise(file, bytes, watch)?;
-        let name = entry.map(|entry| entry.file.clone().into()).or_else(|| file.file_name().map(PathBuf::from));
-        let name = name.unwrap_or_else(|| "model.gguf".into()).with_extension("gguf");
+        let name = entry
+            .map(|entry| entry.file.clone().into())
+            .or_else(|| file.file_name().map(PathBuf::from));
+        let name = name
+            .unwrap_or_else(|| "model.gguf".into())
+            .with_extension("gguf");
         let beside = self.partial_dir().join(&name).with_extension("gguf.adding");
         std::fs::copy(file, &beside).map_err(CatalogueError::io("cannot write", &beside))?;
         if let Some(entry) = entry {
@@ -172,11 +208,25 @@ impl Store {
         let path = self.dir.join(&name);
         std::fs::rename(&beside, &path).map_err(CatalogueError::io("cannot write", &path))?;
         let id = format!("{PROVIDER}/{}", name.with_extension("").display());
-        Ok(Located { id, path, entry: None })
+        Ok(Located {
+            id,
+            path,
+            entry: None,
+        })
     }
 
-    fn recognise(&self, file: &Path, bytes: u64, watch: &mut dyn Watch) -> Result<Option<&Entry>, CatalogueError> {
-        let mut alike = self.catalogue.entries.iter().filter(|entry| entry.bytes == bytes).peekable();
+    fn recognise(
+        &self,
+        file: &Path,
+        bytes: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<&Entry>, CatalogueError> {
+        let mut alike = self
+            .catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.bytes == bytes)
+            .peekable();
         if alike.peek().is_none() {
             return Ok(None);
         }
@@ -184,15 +234,29 @@ impl Store {
         Ok(alike.find(|entry| entry.sha256 == sha256))
     }
 
-    fn locate_entry(&self, entry: &Entry, watch: &mut dyn Watch) -> Result<Located, CatalogueError> {
+    fn locate_entry(
+        &self,
+        entry: &Entry,
+        watch: &mut dyn Watch,
+    ) -> Result<Located, CatalogueError> {
         let path = self.path_of(entry);
-        let damaged = |reason: String| CatalogueError::Damaged { id: entry.id(), path: path.clone(), reason };
+        let damaged = |reason: String| CatalogueError::Damaged {
+            id: entry.id(),
+            path: path.clone(),
+            reason,
+        };
         match self.glance(entry) {
             State::Absent | State::Partial { .. } => {
-                return Err(CatalogueError::Absent { id: entry.id(), bytes: entry.bytes });
+                return Err(CatalogueError::Absent {
+                    id: entry.id(),
+                    bytes: entry.bytes,
+                });
             }
             State::Damaged { bytes } => {
-                return Err(damaged(format!("it has {bytes} bytes instead of {}", entry.bytes)));
+                return Err(damaged(format!(
+                    "it has {bytes} bytes instead of {}",
+                    entry.bytes
+                )));
             }
             State::Here { .. } => {}
         }
@@ -202,7 +266,11 @@ impl Store {
             }
             self.stamp(entry);
         }
-        Ok(Located { id: entry.id(), path, entry: Some(entry.clone()) })
+        Ok(Located {
+            id: entry.id(),
+            path,
+            entry: Some(entry.clone()),
+        })
     }
 
     /// Puts a whole and checked file in its place.
@@ -210,12 +278,18 @@ impl Store {
         let path = self.path_of(entry);
         std::fs::rename(from, &path).map_err(CatalogueError::io("cannot write", &path))?;
         self.stamp(entry);
-        Ok(Located { id: entry.id(), path, entry: Some(entry.clone()) })
+        Ok(Located {
+            id: entry.id(),
+            path,
+            entry: Some(entry.clone()),
+        })
     }
 
     /// Notes that the file was checked. In a folder that cannot be written it is checked again next time.
     fn stamp(&self, entry: &Entry) {
-        let text = self.stamp_of(entry).and_then(|stamp| serde_json::to_string(&stamp).ok());
+        let text = self
+            .stamp_of(entry)
+            .and_then(|stamp| serde_json::to_string(&stamp).ok());
         if let Some(text) = text {
             let _ = std::fs::write(stamp_path(&self.path_of(entry)), text);
         }
@@ -224,15 +298,24 @@ impl Store {
     fn stamp_of(&self, entry: &Entry) -> Option<Stamp> {
         let meta = self.path_of(entry).metadata().ok()?;
         let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Stamp { sha256: entry.sha256.clone(), bytes: meta.len(), changed_ms: changed.as_millis() })
+        Some(Stamp {
+            sha256: entry.sha256.clone(),
+            bytes: meta.len(),
+            changed_ms: changed.as_millis(),
+        })
     }
 
     pub(super) fn entry(&self, id: &str) -> Result<&Entry, CatalogueError> {
-        self.catalogue.get(id).ok_or_else(|| self.unknown(plain(id)))
+        self.catalogue
+            .get(id)
+            .ok_or_else(|| self.unknown(plain(id)))
     }
 
     fn unknown(&self, name: &str) -> CatalogueError {
-        CatalogueError::Unknown { name: name.to_owned(), known: self.catalogue.ids() }
+        CatalogueError::Unknown {
+            name: name.to_owned(),
+            known: self.catalogue.ids(),
+        }
     }
 
     fn path_of(&self, entry: &Entry) -> PathBuf {
@@ -259,9 +342,14 @@ fn read_stamp(path: &Path) -> Option<Stamp> {
 /// The size of a file that begins as a GGUF does.
 fn sound(path: &Path) -> Result<u64, CatalogueError> {
     let Ok(meta) = path.metadata() else {
-        return Err(CatalogueError::NoFile { path: path.to_path_buf() });
+        return Err(CatalogueError::NoFile {
+            path: path.to_path_buf(),
+        });
     };
-    let not = |reason: &str| CatalogueError::NotGguf { path: path.to_path_buf(), reason: reason.into() };
+    let not = |reason: &str| CatalogueError::NotGguf {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    };
     if !meta.is_file() {
         return Err(not("it is not a file"));
     }

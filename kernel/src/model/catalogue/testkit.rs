@@ -14,7 +14,11 @@ pub fn models_dir() -> PathBuf {
     }
     let is_target = |dir: &&Path| dir.join("CACHEDIR.TAG").is_file();
     let exe = std::env::current_exe().unwrap_or_default();
-    let target = exe.ancestors().skip(1).find(is_target).map(Path::to_path_buf);
+    let target = exe
+        .ancestors()
+        .skip(1)
+        .find(is_target)
+        .map(Path::to_path_buf);
     let fallback = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     target.unwrap_or_else(fallback).join("gpak-test-models")
 }
@@ -28,5 +32,7 @@ pub fn small_model() -> Result<PathBuf, String> {
     let catalogue = Catalogue::builtin().map_err(|error| error.to_string())?;
     let store = Store::new(catalogue, models_dir());
     let located = store.pull(SMALL_MODEL, &Network::default(), &mut Quiet);
-    located.map(|located| located.path).map_err(|error| error.to_string())
+    located
+        .map(|located| located.path)
+        .map_err(|error| error.to_string())
 }

@@ -42,7 +42,11 @@ impl Constraints {
     /// A tool whose schema cannot be compiled takes any arguments: the gate checks them anyway.
     pub(super) fn step(&mut self, tools: &[ToolSpec]) -> Result<Constraint, ModelError> {
         let exact = step::schema(tools);
-        if let Some(at) = self.compiled.iter().position(|(schema, _)| *schema == exact) {
+        if let Some(at) = self
+            .compiled
+            .iter()
+            .position(|(schema, _)| *schema == exact)
+        {
             if let Some(hit) = self.compiled.remove(at) {
                 self.compiled.push_front(hit);
             }
@@ -93,7 +97,10 @@ impl Constraints {
     fn tamed(&self, tools: &[ToolSpec]) -> Vec<ToolSpec> {
         let tame = |tool: &ToolSpec| {
             let mut tool = tool.clone();
-            if self.compile(&step::schema(std::slice::from_ref(&tool))).is_err() {
+            if self
+                .compile(&step::schema(std::slice::from_ref(&tool)))
+                .is_err()
+            {
                 tool.input = json!({"type": "object"});
             }
             tool

@@ -87,9 +87,10 @@ impl Engine {
         let gguf = Gguf::open(&setup.path, Detail::Full)?;
         let shape = Dimensions::of(&gguf)?;
         let vocabulary = shape.vocabulary;
-        let states = setup.states.clone().map(|(folder, budget)| {
-            States::new(folder, budget, gguf.identity, &shape)
-        });
+        let states = setup
+            .states
+            .clone()
+            .map(|(folder, budget)| States::new(folder, budget, gguf.identity, &shape));
         let (words, network) = thread::scope(|scope| {
             let words = scope.spawn(|| {
                 let tokens = Tokens::of(&gguf, vocabulary)?;
@@ -148,7 +149,11 @@ impl Engine {
         };
         job.usage.output = written.tokens.len() as u64;
         let mut reply = Reply {
-            stop: if written.complete { Stopped::End } else { Stopped::Length },
+            stop: if written.complete {
+                Stopped::End
+            } else {
+                Stopped::Length
+            },
             model: self.setup.id.clone(),
             ..Reply::default()
         };
@@ -186,7 +191,10 @@ impl Engine {
         let prompt = self.template.prompt(&turns, &self.tokens, &known);
         let prompt = prompt.filter(|prompt| !prompt.tokens.is_empty());
         prompt.ok_or_else(|| ModelError::Unusable {
-            message: format!("{} has a chat template that fails", self.setup.path.display()),
+            message: format!(
+                "{} has a chat template that fails",
+                self.setup.path.display()
+            ),
         })
     }
 
@@ -212,7 +220,9 @@ impl Engine {
         if known < stable {
             self.feed(tokens.get(known..stable).unwrap_or_default(), false, job)?;
             // From here on it is as if it had been stored and loaded, so that both give one reply.
-            self.network.round().map_err(|e| failed(&self.setup.path, &e, job.stop))?;
+            self.network
+                .round()
+                .map_err(|e| failed(&self.setup.path, &e, job.stop))?;
             self.unsaved = stable;
         }
         Ok(tokens.get(known.max(stable)..).unwrap_or_default().to_vec())
@@ -273,7 +283,11 @@ impl Engine {
         })
     }
 
-    fn write_text(&mut self, mut unread: Vec<u32>, job: &mut Job<'_>) -> Result<Written, ModelError> {
+    fn write_text(
+        &mut self,
+        mut unread: Vec<u32>,
+        job: &mut Job<'_>,
+    ) -> Result<Written, ModelError> {
         let mut decoder = Decoder::default();
         let mut written = Written::empty();
         while written.tokens.len() < job.limit {

@@ -82,7 +82,12 @@ impl Linear {
 impl Network {
     /// Reads the weights and brings them into the form the kernels want, which is most of the work of
     /// a first prompt if it is left to it.
-    pub(super) fn load(gguf: &Gguf, shape: Dimensions, window: usize, stop: Stop<'_>) -> Result<Self> {
+    pub(super) fn load(
+        gguf: &Gguf,
+        shape: Dimensions,
+        window: usize,
+        stop: Stop<'_>,
+    ) -> Result<Self> {
         let layers = load_layers(gguf, &shape, window, stop)?;
         let mut source = Source::open(gguf)?;
         let embedding = source.quantised("token_embd.weight")?;
@@ -124,7 +129,9 @@ impl Network {
         let (start, count) = (self.length, tokens.len());
         let end = start + count;
         if count == 0 || end > self.window {
-            return Err(Error::Msg(format!("{count} tokens after {start} do not fit")));
+            return Err(Error::Msg(format!(
+                "{count} tokens after {start} do not fit"
+            )));
         }
         let tokens = Tensor::new(tokens, &Device::Cpu)?;
         let pass = Pass {
@@ -162,7 +169,9 @@ impl Network {
         }
         for (layer, (keys, values)) in self.layers.iter().zip(layers) {
             layer.keys.slice_set(&keys.to_dtype(DType::F32)?, 1, 0)?;
-            layer.values.slice_set(&values.to_dtype(DType::F32)?, 1, 0)?;
+            layer
+                .values
+                .slice_set(&values.to_dtype(DType::F32)?, 1, 0)?;
         }
         self.length = length;
         Ok(())
@@ -189,7 +198,12 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn layer(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         let h = rms_norm(x, &layer.attention_norm, self.shape.epsilon)?;
-        let query = self.heads(&layer.query, layer.query_norm.as_ref(), &h, self.shape.heads)?;
+        let query = self.heads(
+            &layer.query,
+            layer.query_norm.as_ref(),
+            &h,
+            self.shape.heads,
+        )?;
         let key = self.heads(&layer.key, layer.key_norm.as_ref(), &h, self.shape.kv_heads)?;
         let (query, key) = (self.rotate(&query)?, self.rotate(&key)?);
         let value = layer.value.forward(&h)?;
@@ -204,7 +218,13 @@ impl Pass<'_> {
     }
 
     /// `[1, count, width]` to `[1, count, heads, head]`.
-    fn heads(&self, linear: &Linear, norm: Option<&Tensor>, h: &Tensor, heads: usize) -> Result<Tensor> {
+    fn heads(
+        &self,
+        linear: &Linear,
+        norm: Option<&Tensor>,
+        h: &Tensor,
+        heads: usize,
+    ) -> Result<Tensor> {
         let y = linear.forward(h)?;
         let y = y.reshape((1, self.count, heads, self.shape.head))?;
         match norm {
@@ -218,20 +238,35 @@ impl Pass<'_> {
             Rope::Halves => rope_thd(x, &self.cos, &self.sin),
             Rope::Pairs => {
                 let by_head = x.transpose(1, 2)?.contiguous()?;
-                rope_i(&by_head, &self.cos, &self.sin)?.transpose(1, 2)?.contiguous()
+                rope_i(&by_head, &self.cos, &self.sin)?
+                    .transpose(1, 2)?
+                    .contiguous()
             }
         }
     }
 
     /// Causal attention with the queries of each group folded into rows over their one key head.
     fn attend(&self, layer: &Layer, query: &Tensor) -> Result<Tensor> {
-        let Dimensions { heads, kv_heads, head, .. } = *self.shape;
+        let Dimensions {
+            heads,
+            kv_heads,
+            head,
+            ..
+        } = *self.shape;
         let (count, known) = (self.count, self.start + self.count);
         let keys = layer.keys.narrow(1, 0, known)?;
         let values = layer.values.narrow(1, 0, known)?;
         let scale = 1.0 / (head as f64).sqrt();
         let Some(mask) = &self.mask else {
-            let y = run_causal_attn_cpu::<f32>(query, &keys, &values, scale as f32, self.start, None, None)?;
+            let y = run_causal_attn_cpu::<f32>(
+                query,
+                &keys,
+                &values,
+                scale as f32,
+                self.start,
+                None,
+                None,
+            )?;
             return y.reshape((1, count, heads * head));
         };
         let group = heads / kv_heads;
@@ -255,7 +290,13 @@ fn mask(start: usize, count: usize) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     let row = |i: usize| {
-        (0..start + count).map(move |j| if j > start + i { f32::NEG_INFINITY } else { 0.0 })
+        (0..start + count).map(move |j| {
+            if j > start + i {
+                f32::NEG_INFINITY
+            } else {
+                0.0
+            }
+        })
     };
     let mask: Vec<f32> = (0..count).flat_map(row).collect();
     Tensor::from_vec(mask, (1, count, start + count), &Device::Cpu).map(Some)
@@ -279,7 +320,12 @@ fn angles(source: &mut Source<'_>, shape: &Dimensions, window: usize) -> Result<
     Ok((angles.cos()?, angles.sin()?))
 }
 
-fn load_layers(gguf: &Gguf, shape: &Dimensions, window: usize, stop: Stop<'_>) -> Result<Vec<Layer>> {
+fn load_layers(
+    gguf: &Gguf,
+    shape: &Dimensions,
+    window: usize,
+    stop: Stop<'_>,
+) -> Result<Vec<Layer>> {
     let readers = thread::available_parallelism().map_or(1, |n| n.get().min(8));
     let share = |first: usize| -> Result<Vec<(usize, Layer)>> {
         let mut source = Source::open(gguf)?;
@@ -293,7 +339,9 @@ fn load_layers(gguf: &Gguf, shape: &Dimensions, window: usize, stop: Stop<'_>) -
         .collect()
     };
     let shares: Vec<Result<Vec<(usize, Layer)>>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..readers).map(|i| scope.spawn(move || share(i))).collect();
+        let threads: Vec<_> = (0..readers)
+            .map(|i| scope.spawn(move || share(i)))
+            .collect();
         let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .map(|share| share.unwrap_or_else(|_| Err(Error::Msg("a loader panicked".into()))))
@@ -304,7 +352,6 @@ fn load_layers(gguf: &Gguf, shape: &Dimensions, window: usize, stop: Stop<'_>) -
     layers.sort_by_key(|(i, _)| *i);
     Ok(layers.into_iter().map(|(_, layer)| layer).collect())
 }
-
 
 /// One more open handle of the model file.
 struct Source<'a> {

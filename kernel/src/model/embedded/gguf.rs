@@ -358,7 +358,7 @@ impl<R: Read> Header<R> {
     fn tensor(&mut self) -> Result<(String, TensorInfo), Problem> {
         let name = self.string()?;
         let rank = self.u32()?;
-        if rank > MAX_DIMENSIONS {
+        if !(1..=MAX_DIMENSIONS).contains(&rank) {
             return Err(corrupt(format!("tensor {name} has {rank} dimensions")));
         }
         let mut dims = Vec::new();
@@ -433,3 +433,6 @@ fn check_extent(name: &str, info: &TensorInfo, data: u64, size: u64) -> Result<(
         Some(missing) => Err(Problem::Cut { missing }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,6 @@
 //! How fast a model is on this machine.
 
-use std::{
-    fs,
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,12 +56,26 @@ pub fn measure(path: impl AsRef<Path>, options: Options) -> Result<Figures, Mode
     let read = ask(&request(&[&format!("First. {text}")], &[], 1))?;
     let write = ask(&request(&[&format!("Second. {text}")], &[], WRITTEN))?;
     // The same conversation once more: all but its end is known.
-    let again = ask(&request(&[&format!("Second. {text}"), "And what is said of it?"], &[], 1))?;
-    let step = ask(&request(&["Read the first 10 lines of the file notes.txt."], &tools(), 120))?;
+    let again = ask(&request(
+        &[&format!("Second. {text}"), "And what is said of it?"],
+        &[],
+        1,
+    ))?;
+    let step = ask(&request(
+        &["Read the first 10 lines of the file notes.txt."],
+        &tools(),
+        120,
+    ))?;
 
     let fresh = |usage: &crate::model::Usage| (usage.input - usage.cached) as f64;
-    let decode_ms = write.usage.total_ms.saturating_sub(write.usage.first_token_ms);
-    let step_ms = step.usage.total_ms.saturating_sub(step.usage.first_token_ms);
+    let decode_ms = write
+        .usage
+        .total_ms
+        .saturating_sub(write.usage.first_token_ms);
+    let step_ms = step
+        .usage
+        .total_ms
+        .saturating_sub(step.usage.first_token_ms);
     let per_second = |tokens: f64, ms: u64| tokens * 1e3 / (ms.max(1) as f64);
     Ok(Figures {
         load_s,

@@ -102,7 +102,9 @@ fn setup(path: &Path, options: Options) -> Result<Setup, ModelError> {
     let gguf = Gguf::open(path, Detail::Outline)?;
     let shape = Dimensions::of(&gguf)?;
     let affordable = (WINDOW_BYTES / shape.bytes_per_token()).next_multiple_of(256);
-    let wanted = options.window.map_or(WINDOW.min(affordable), |w| w as usize);
+    let wanted = options
+        .window
+        .map_or(WINDOW.min(affordable), |w| w as usize);
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
     let name = options.name.or(stem).unwrap_or_default();
     Ok(Setup {

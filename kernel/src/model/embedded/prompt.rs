@@ -22,7 +22,7 @@ pub(super) struct Prompt {
 }
 
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
-    {{ message.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+    {{ message.content }}<|im_end|>\n{% endfor %}{{ '<|im_start|>assistant\n' }}";
 
 /// Stands for a turn's text while the template runs. Private-use characters: no template has them.
 const OPEN: char = '\u{f0001}';
@@ -204,7 +204,11 @@ fn python_method(
         ("lower", _) => text.to_lowercase().into(),
         ("startswith", Some(start)) => text.starts_with(start).into(),
         ("endswith", Some(end)) => text.ends_with(end).into(),
-        ("split", Some(separator)) => text.split(separator).map(Value::from).collect::<Vec<_>>().into(),
+        ("split", Some(separator)) => text
+            .split(separator)
+            .map(Value::from)
+            .collect::<Vec<_>>()
+            .into(),
         _ => return Err(unknown()),
     })
 }

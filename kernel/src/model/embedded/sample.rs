@@ -96,6 +96,9 @@ mod tests {
     #[test]
     fn nothing_is_drawn_where_nothing_is_allowed() {
         assert_eq!(sampler(0.0, 0).draw(&[f32::NAN], None), None);
-        assert_eq!(sampler(1.0, 0).draw(&[1.0], Some(&SimpleVob::alloc(1))), None);
+        assert_eq!(
+            sampler(1.0, 0).draw(&[1.0], Some(&SimpleVob::alloc(1))),
+            None
+        );
     }
 }

@@ -106,11 +106,16 @@ impl Dimensions {
             fits(format!("blk.{i}.attn_q.weight"), &[queries, self.width])
                 && fits(format!("blk.{i}.attn_k.weight"), &[keys, self.width])
                 && fits(format!("blk.{i}.attn_v.weight"), &[keys, self.width])
-                && fits(format!("blk.{i}.attn_output.weight"), &[self.width, queries])
+                && fits(
+                    format!("blk.{i}.attn_output.weight"),
+                    &[self.width, queries],
+                )
                 && fits(format!("blk.{i}.attn_norm.weight"), &[self.width])
         };
         let embedding = [self.vocabulary, self.width];
-        if !consistent || !fits("token_embd.weight".into(), &embedding) || !(0..self.layers).all(layer)
+        if !consistent
+            || !fits("token_embd.weight".into(), &embedding)
+            || !(0..self.layers).all(layer)
         {
             return Err(gguf.unusable(
                 "has dimensions that the embedded engine cannot run; pick another model or quantisation",

@@ -116,7 +116,9 @@ impl States {
             let [heads, head] = self.shape;
             Tensor::from_vec(halves, (1, length, heads, head), &Device::Cpu).ok()
         };
-        (0..self.layers).map(|_| Some((tensor()?, tensor()?))).collect()
+        (0..self.layers)
+            .map(|_| Some((tensor()?, tensor()?)))
+            .collect()
     }
 
     fn write(&self, path: &Path, layers: &Layers, size: u64) -> io::Result<()> {
@@ -211,7 +213,10 @@ mod tests {
         let again = states(folder.path(), 1 << 20).load(&tokens(0)).unwrap();
         assert_eq!(numbers(&again), numbers(&layers(40)));
         assert!(states_.load(&tokens(1)).is_none());
-        let other = States { model: [8; 32], ..states(folder.path(), 1 << 20) };
+        let other = States {
+            model: [8; 32],
+            ..states(folder.path(), 1 << 20)
+        };
         assert!(other.load(&tokens(0)).is_none());
     }
 
@@ -244,7 +249,10 @@ mod tests {
         states.save(&tokens(0), &layers(40));
         states.save(&tokens(100), &layers(40));
         let long_ago = SystemTime::UNIX_EPOCH;
-        let file = File::options().append(true).open(states.path(&tokens(100))).unwrap();
+        let file = File::options()
+            .append(true)
+            .open(states.path(&tokens(100)))
+            .unwrap();
         file.set_modified(long_ago).unwrap();
         states.save(&tokens(200), &layers(40));
         assert!(states.load(&tokens(0)).is_some());

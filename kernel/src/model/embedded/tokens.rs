@@ -134,7 +134,10 @@ impl Tokens {
 
     /// The longest special token that `text` begins with.
     fn special_at(&self, text: &str) -> Option<(&str, u32)> {
-        let found = self.special.iter().filter(|(s, _)| text.starts_with(s.as_str()));
+        let found = self
+            .special
+            .iter()
+            .filter(|(s, _)| text.starts_with(s.as_str()));
         let longest = found.max_by_key(|(spelling, _)| spelling.len())?;
         Some((longest.0, *longest.1))
     }
@@ -224,7 +227,9 @@ fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, ModelError> {
             "has a tokenizer of the kind `{kind}`; the embedded engine knows `gpt2` (byte-level BPE) only"
         )));
     }
-    let odd = |e: &dyn std::fmt::Display| gguf.unusable(format_args!("has a tokenizer that does not work: {e}"));
+    let odd = |e: &dyn std::fmt::Display| {
+        gguf.unusable(format_args!("has a tokenizer that does not work: {e}"))
+    };
     let mut tokenizer = Tokenizer::from_gguf(&gguf.content).map_err(|e| odd(&e))?;
     let splits = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
     if let Some(splitter) = splitter(splits).map_err(|e| odd(&e))? {
@@ -280,4 +285,37 @@ fn bytes_of(spelling: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_complete_characters_however_the_bytes_come() {
+        let text = "aé漢🦀\u{301}z";
+        for width in 1..6 {
+            let mut decoder = Decoder::default();
+            let pieces = text.as_bytes().chunks(width);
+            let said: Vec<String> = pieces.map(|piece| decoder.push(piece)).collect();
+            assert_eq!(said.concat(), text);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_stop_the_text_after_them() {
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.push(b"a\xff"), "a\u{fffd}");
+        assert_eq!(decoder.push(b"\xe6\xbc"), "");
+        assert_eq!(decoder.push(b"b"), "\u{fffd}b");
+    }
+
+    #[test]
+    fn every_byte_has_one_letter() {
+        let alphabet = byte_alphabet();
+        assert_eq!(alphabet.len(), 256);
+        assert_eq!(alphabet.get(&'\u{120}'), Some(&b' '));
+        assert_eq!(alphabet.get(&'\u{10a}'), Some(&b'\n'));
+        assert_eq!(alphabet.get(&'A'), Some(&b'A'));
+    }
 }

@@ -122,7 +122,10 @@ fn work(setup: &Setup, mut queue: mpsc::Receiver<Job>, closing: &AtomicBool) {
             // Half-written keys and values may be anything; the next request starts from the file.
             loaded = None;
             Err(ModelError::Unusable {
-                message: format!("{} made the engine panic; please report it", setup.path.display()),
+                message: format!(
+                    "{} made the engine panic; please report it",
+                    setup.path.display()
+                ),
             })
         });
         // Nobody may be there to take it any more.

@@ -47,7 +47,12 @@ fn describe(text: &mut String, tool: &ToolSpec) {
         })
         .collect();
     let description = tool.description.trim();
-    let _ = writeln!(text, "- {}({}): {description}", tool.name, signature.join(", "));
+    let _ = writeln!(
+        text,
+        "- {}({}): {description}",
+        tool.name,
+        signature.join(", ")
+    );
     for (name, schema) in members {
         let explained = schema.get("description").and_then(Value::as_str);
         if let Some(explained) = explained.filter(|e| !e.is_empty()) {
@@ -79,7 +84,11 @@ fn kind(schema: &Value) -> String {
 
 fn kind_of_item(items: &Value) -> String {
     let kind = kind(items);
-    if kind.contains('|') { format!("({kind})") } else { kind }
+    if kind.contains('|') {
+        format!("({kind})")
+    } else {
+        kind
+    }
 }
 
 /// A step of the worked example: a thought, a tool, its arguments, and what it says.

@@ -62,7 +62,10 @@ impl Sanitiser<'_> {
 
     fn any_of(&self, choices: &[Value], depth: u32) -> Value {
         let clean: Vec<Value> = choices.iter().map(|c| self.schema(c, depth + 1)).collect();
-        if clean.iter().any(|c| c.as_object().is_none_or(Map::is_empty)) {
+        if clean
+            .iter()
+            .any(|c| c.as_object().is_none_or(Map::is_empty))
+        {
             return json!({});
         }
         json!({"anyOf": clean})
@@ -231,7 +234,11 @@ fn string(object: &Map<String, Value>, clean: &mut Map<String, Value>) {
     const FORMATS: [&str; 7] = ["date-time", "date", "time", "email", "uuid", "ipv4", "ipv6"];
     let text = |key: &str| object.get(key).and_then(Value::as_str);
     // Lookaround and references to groups are beyond regular languages.
-    let regular = |p: &&str| !["(?=", "(?!", "(?<", "\\1", "\\2"].iter().any(|b| p.contains(b));
+    let regular = |p: &&str| {
+        !["(?=", "(?!", "(?<", "\\1", "\\2"]
+            .iter()
+            .any(|b| p.contains(b))
+    };
     if let Some(pattern) = text("pattern").filter(regular) {
         clean.insert("pattern".into(), pattern.into());
     } else if let Some(format) = text("format").filter(|f| FORMATS.contains(f)) {

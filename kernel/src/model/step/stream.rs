@@ -60,7 +60,11 @@ impl Text {
         if self.digits > 0 {
             self.code = self.code * 16 + c.to_digit(16).unwrap_or(0);
             self.digits -= 1;
-            return if self.digits == 0 { self.unit() } else { Read::Nothing };
+            return if self.digits == 0 {
+                self.unit()
+            } else {
+                Read::Nothing
+            };
         }
         if !self.escaped {
             return match c {
@@ -117,7 +121,11 @@ impl Splitter {
         if !fresh.is_empty() {
             pieces.push(Piece::Thought(fresh.to_owned()));
         }
-        let name = if self.named && !named { format!("{} ", self.tool) } else { String::new() };
+        let name = if self.named && !named {
+            format!("{} ", self.tool)
+        } else {
+            String::new()
+        };
         let call = name + self.args.get(args..).unwrap_or_default();
         if !call.is_empty() {
             pieces.push(Piece::Call(call));

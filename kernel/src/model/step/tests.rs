@@ -17,9 +17,14 @@ fn tool(name: &str, input: Value) -> ToolSpec {
 }
 
 fn text_tool(name: &str, arguments: &[&str]) -> ToolSpec {
-    let members = arguments.iter().map(|a| ((*a).to_owned(), json!({"type": "string"})));
+    let members = arguments
+        .iter()
+        .map(|a| ((*a).to_owned(), json!({"type": "string"})));
     let members: serde_json::Map<_, _> = members.collect();
-    tool(name, json!({"type": "object", "properties": members, "required": arguments}))
+    tool(
+        name,
+        json!({"type": "object", "properties": members, "required": arguments}),
+    )
 }
 
 fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> Request {
@@ -31,7 +36,10 @@ fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> Request {
 }
 
 fn called(name: &str, args: Value) -> ToolCall {
-    ToolCall { name: name.into(), args }
+    ToolCall {
+        name: name.into(),
+        args,
+    }
 }
 
 fn conversation() -> Vec<Message> {
@@ -44,8 +52,13 @@ fn conversation() -> Vec<Message> {
         label: Label::Tool(name.into()),
     };
     vec![
-        Message::System { text: "You are gpak.".into() },
-        Message::User { text: "Do it.".into(), label: Label::User },
+        Message::System {
+            text: "You are gpak.".into(),
+        },
+        Message::User {
+            text: "Do it.".into(),
+            label: Label::User,
+        },
         Message::Assistant {
             thought: "Look.".into(),
             text: String::new(),
@@ -77,7 +90,11 @@ fn tools() -> Vec<ToolSpec> {
 #[test]
 fn a_conversation_becomes_turns_with_calls_as_steps_and_results_as_observations() {
     let turns = turns(&request(conversation(), tools()));
-    let said: Vec<_> = turns.iter().skip(1).map(|t| (t.role, t.text.as_str())).collect();
+    let said: Vec<_> = turns
+        .iter()
+        .skip(1)
+        .map(|t| (t.role, t.text.as_str()))
+        .collect();
     let steps = format!(
         "{}\n{}",
         write("Look.", "list_files", &json!({"path": "."})),
@@ -139,7 +156,10 @@ fn instructions_name_each_tool_its_arguments_and_a_worked_example() {
         "read_file",
         &json!({"path": "guests/list.txt"})
     )));
-    assert!(!text.contains("write_file"), "the example uses a tool that is not there");
+    assert!(
+        !text.contains("write_file"),
+        "the example uses a tool that is not there"
+    );
 }
 
 #[test]
@@ -180,7 +200,11 @@ fn what_is_no_step_is_refused_with_a_reason() {
 
 #[test]
 fn a_step_that_was_cut_off_never_has_arguments_that_a_tool_takes() {
-    let text = write("Because it is so.", "write_file", &json!({"path": "a", "content": "x}y"}));
+    let text = write(
+        "Because it is so.",
+        "write_file",
+        &json!({"path": "a", "content": "x}y"}),
+    );
     for cut in 0..text.len() {
         let (thought, call) = salvage(&text[..cut]);
         assert!("Because it is so.".starts_with(&thought));
@@ -320,7 +344,14 @@ fn references_are_followed_and_circles_end() {
 
 #[test]
 fn a_schema_that_is_none_takes_any_object() {
-    for odd in [json!(null), json!(true), json!("x"), json!({}), json!({"type": "string"}), json!([])] {
+    for odd in [
+        json!(null),
+        json!(true),
+        json!("x"),
+        json!({}),
+        json!({"type": "string"}),
+        json!([]),
+    ] {
         assert_eq!(args_schema(odd), json!({"type": "object"}));
     }
     let nothing = args_schema(json!({"type": "object", "properties": {}}));

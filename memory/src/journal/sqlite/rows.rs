@@ -1,5 +1,7 @@
 //! Entries and lines about runs, as rows.
 
+use std::borrow::Cow;
+
 use gpak_kernel::{
     entry::{ChainError, Entry, Hash, Head, Stored},
     event::RunId,
@@ -110,9 +112,9 @@ fn insert_entry(
              ON CONFLICT (hash) DO UPDATE SET data = excluded.data WHERE data IS NOT excluded.data",
         )?;
         insert.execute(params![hash.0, data])?;
-        places.push((at, hash));
+        places.push((*at, hash));
     }
-    let places = split.as_ref().map(|_| serde_json::json!(places).to_string());
+    let places = split.as_ref().map(|_| as_list(&places));
     let mut insert = transaction.prepare_cached(
         "INSERT INTO entries (run, seq, time, label, prev, hash, body, payloads)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -214,13 +216,10 @@ fn open_entry(
     if time.to_string() != written {
         return Err(ChainError::Changed { run, seq }.into());
     }
-    let (mut body, whole) = (text(5)?, row.get::<_, Option<String>>(6).map_err(broken)?);
-    let whole = match whole {
-        Some(places) => Some(restore(transaction, body, &places)?.map_err(no)?),
-        None => None,
-    };
-    if let Some(whole) = &whole {
-        body = whole;
+    let places: Option<String> = row.get(6).map_err(broken)?;
+    let mut body = Cow::Borrowed(text(5)?);
+    if let Some(places) = places {
+        body = Cow::Owned(restore(transaction, &body, &places)?.map_err(no)?);
     }
     let stored = Stored {
         run,
@@ -229,7 +228,7 @@ fn open_entry(
         label: text(2)?.parse().map_err(no)?,
         prev: Hash(row.get(3).map_err(broken)?),
         hash: Hash(row.get(4).map_err(broken)?),
-        body,
+        body: &body,
     };
     Ok(Entry::open(stored, head)?)
 }
@@ -238,10 +237,12 @@ fn open_entry(
 fn restore(
     transaction: &Transaction<'_>,
     body: &str,
-    places: &str,
+    list: &str,
 ) -> Result<Result<String, String>, Failure> {
-    let Ok(places) = serde_json::from_str::<Vec<(usize, Hash)>>(places) else {
-        return Ok(Err("its list of payloads was changed".to_owned()));
+    let changed = || "its list of payloads was changed".to_owned();
+    let places = match serde_json::from_str::<Vec<(usize, Hash)>>(list) {
+        Ok(places) if !places.is_empty() && as_list(&places) == list => places,
+        _ => return Ok(Err(changed())),
     };
     let mut select = transaction.prepare_cached("SELECT data FROM payloads WHERE hash = ?1")?;
     let mut payloads = Vec::new();
@@ -254,8 +255,12 @@ fn restore(
             Err(e) => return Err(e.into()),
         }
     }
-    let joined = payload::join(body, &payloads);
-    Ok(joined.ok_or_else(|| "its list of payloads was changed".to_owned()))
+    Ok(payload::join(body, &payloads).ok_or_else(changed))
+}
+
+/// Where payloads belong, as `entries.payloads` has it.
+fn as_list(places: &[(usize, Hash)]) -> String {
+    serde_json::json!(places).to_string()
 }
 
 /// Checks the line about a run against all its entries.

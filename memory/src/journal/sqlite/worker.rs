@@ -1,7 +1,7 @@
 //! A thread that owns a connection and does one job after the other.
 //!
-//! Measured against `spawn_blocking` with a mutex around the connection (`cargo bench -p gpak-memory`):
-//! see the note there.
+//! Measured against `spawn_blocking` with a mutex around the connection, for an append without its fsync:
+//! 26 µs to 36 µs on tokio's multi-threaded runtime, 27 µs to 48 µs on the other.
 
 use std::{
     path::{Path, PathBuf},

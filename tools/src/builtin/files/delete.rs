@@ -41,7 +41,10 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
         return Err(workspace.not_found(path));
     };
     let said = if metadata.is_dir() {
-        let entries = workspace.root().read_dir(path.as_path()).map_or(0, Iterator::count) as u64;
+        let entries = workspace
+            .root()
+            .read_dir(path.as_path())
+            .map_or(0, Iterator::count) as u64;
         if entries > 0 {
             return Err(rejected(format!(
                 "{path} is a folder with {}, and only empty folders are deleted; delete what is in it first{}",
@@ -53,7 +56,12 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
     } else if metadata.is_file() {
         format!("deleted {path} ({})", many(metadata.len(), "byte"))
     } else {
-        return Err(rejected(format!("{path} is neither a file nor a folder; leave it alone")));
+        return Err(rejected(format!(
+            "{path} is neither a file nor a folder; leave it alone"
+        )));
     };
-    Ok(Plan { said, act: Act::Remove { place } })
+    Ok(Plan {
+        said,
+        act: Act::Remove { place },
+    })
 }

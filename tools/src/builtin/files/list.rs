@@ -58,19 +58,41 @@ struct Entry {
 }
 
 pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<String, ToolError> {
-    let Args { path, recursive, glob, sort } = arguments(args)?;
+    let Args {
+        path,
+        recursive,
+        glob,
+        sort,
+    } = arguments(args)?;
     let workspace = &reader.workspace;
     let path = workspace.parse(path.as_deref().unwrap_or("."))?;
     let real = workspace.locate(&path)?;
-    let (_, metadata) = workspace.open_located(&real).map_err(|e| io_error("open", &path, &e))?;
+    let (_, metadata) = workspace
+        .open_located(&real)
+        .map_err(|e| io_error("open", &path, &e))?;
     let mut counted = 0;
     if !metadata.is_dir() {
-        let entry = look(reader, Found { path: real, kind: Kind::File }, &mut counted)?;
+        let entry = look(
+            reader,
+            Found {
+                path: real,
+                kind: Kind::File,
+            },
+            &mut counted,
+        )?;
         let about = entry.map(|entry| entry.about).unwrap_or_default();
-        return Ok(format!("{path} is a file, not a folder: {about}; use read_file {{\"path\":\"{path}\"}} to read it"));
+        return Ok(format!(
+            "{path} is a file, not a folder: {about}; use read_file {{\"path\":\"{path}\"}} to read it"
+        ));
     }
-    let globs = glob.as_deref().map(|glob| Globs::new(workspace, &real, glob)).transpose()?;
-    let options = Walk { recursive: recursive.unwrap_or(globs.is_some()), globs };
+    let globs = glob
+        .as_deref()
+        .map(|glob| Globs::new(workspace, &real, glob))
+        .transpose()?;
+    let options = Walk {
+        recursive: recursive.unwrap_or(globs.is_some()),
+        globs,
+    };
     let (mut entries, mut seen) = (Vec::new(), 0);
     walk(workspace, &real, &options, |found| {
         reader.stop.check()?;
@@ -91,7 +113,9 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
     }
     let mut notes = Vec::new();
     if seen >= SEEN {
-        notes.push(format!("only the first {SEEN} were looked at, there are more"));
+        notes.push(format!(
+            "only the first {SEEN} were looked at, there are more"
+        ));
     }
     if options.recursive && workspace.root().exists(".gitignore") {
         notes.push("without what .gitignore leaves out".to_owned());
@@ -118,7 +142,10 @@ fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String])
 
 /// `docs: 2 files, 1 folder, 45 lines in all`
 fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
-    let folders = entries.iter().filter(|entry| entry.kind == Kind::Folder).count() as u64;
+    let folders = entries
+        .iter()
+        .filter(|entry| entry.kind == Kind::Folder)
+        .count() as u64;
     let files = entries.len() as u64 - folders;
     let mut parts = Vec::new();
     if files > 0 || folders == 0 {
@@ -127,8 +154,10 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     if folders > 0 {
         parts.push(many(folders, "folder"));
     }
-    let mut counted: Vec<_> =
-        entries.iter().filter_map(|entry| Some((entry.lines?, entry.path.as_str()))).collect();
+    let mut counted: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| Some((entry.lines?, entry.path.as_str())))
+        .collect();
     if counted.len() > 1 {
         let lines = counted.iter().map(|(lines, _)| lines).sum();
         parts.push(format!("{} in all", many(lines, "line")));
@@ -140,8 +169,11 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     // A small model does not find the longest of thirty by itself.
     if counted.len() > 5 {
         counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
-        let longest: Vec<_> =
-            counted.iter().take(3).map(|(lines, path)| format!("{path} ({})", many(*lines, "line"))).collect();
+        let longest: Vec<_> = counted
+            .iter()
+            .take(3)
+            .map(|(lines, path)| format!("{path} ({})", many(*lines, "line")))
+            .collect();
         text += &format!("\nthe longest: {}", longest.join(", "));
     }
     text
@@ -151,16 +183,32 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
 fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<Entry>, ToolError> {
     let workspace = &reader.workspace;
     let Found { path, kind } = found;
-    let mut entry = Entry { path, kind, size: 0, lines: None, about: String::new() };
+    let mut entry = Entry {
+        path,
+        kind,
+        size: 0,
+        lines: None,
+        about: String::new(),
+    };
     match kind {
         Kind::Folder => {
-            let entries = workspace.root().read_dir(entry.path.as_path()).map_or(0, Iterator::count);
+            let entries = workspace
+                .root()
+                .read_dir(entry.path.as_path())
+                .map_or(0, Iterator::count);
             entry.about = many(entries as u64, "entry");
         }
         Kind::Link => {
-            let target = workspace.root().read_link_contents(entry.path.as_path()).unwrap_or_default();
+            let target = workspace
+                .root()
+                .read_link_contents(entry.path.as_path())
+                .unwrap_or_default();
             let is_inside = workspace.locate(&entry.path).is_ok();
-            let about = if is_inside { "" } else { ", which is not in the workspace" };
+            let about = if is_inside {
+                ""
+            } else {
+                ", which is not in the workspace"
+            };
             entry.about = format!("link to {}{about}", target.display());
         }
         Kind::Other => entry.about = "neither a file nor a folder".to_owned(),
@@ -180,7 +228,8 @@ fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<E
                 return Ok(Some(entry));
             }
             *counted += entry.size;
-            let summary = summarize(file, reader.stop).map_err(|e| rejected(format!("cannot read {}: {e}", entry.path)))?;
+            let summary = summarize(file, reader.stop)
+                .map_err(|e| rejected(format!("cannot read {}: {e}", entry.path)))?;
             entry.about = match summary {
                 Summary::Binary(kind) => format!("{size}, {kind}"),
                 Summary::Text { lines } => {

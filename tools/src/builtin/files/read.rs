@@ -37,7 +37,11 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
 }
 
 pub(in crate::builtin) fn read(reader: &Reader<'_>, args: &Value) -> Result<String, ToolError> {
-    let Args { path, from_line, to_line } = arguments(args)?;
+    let Args {
+        path,
+        from_line,
+        to_line,
+    } = arguments(args)?;
     let workspace = &reader.workspace;
     let path = workspace.parse(&path)?;
     let (file, metadata) = workspace.open_at(&path)?;
@@ -48,9 +52,14 @@ pub(in crate::builtin) fn read(reader: &Reader<'_>, args: &Value) -> Result<Stri
         )));
     }
     if !metadata.is_file() {
-        return Err(rejected(format!("{path} is neither a file nor a folder and cannot be read")));
+        return Err(rejected(format!(
+            "{path} is neither a file nor a folder and cannot be read"
+        )));
     }
-    let (from, to) = (from_line.unwrap_or(1).max(1), to_line.unwrap_or(u64::MAX).max(1));
+    let (from, to) = (
+        from_line.unwrap_or(1).max(1),
+        to_line.unwrap_or(u64::MAX).max(1),
+    );
     if from > to {
         return Err(rejected(format!(
             "to_line {to} is before from_line {from}; use {{\"path\":\"{path}\",\"from_line\":{to},\"to_line\":{from}}}"
@@ -82,7 +91,11 @@ fn show(path: &Inside, from: u64, lines: &Lines) -> Result<String, ToolError> {
         )));
     }
     let last = from + lines.shown - 1;
-    let total = if lines.counted { lines.total.to_string() } else { format!("more than {}", lines.total) };
+    let total = if lines.counted {
+        lines.total.to_string()
+    } else {
+        format!("more than {}", lines.total)
+    };
     let head = match (from, lines.counted && last == lines.total) {
         (1, true) if last == 1 => format!("{path}, its only line:"),
         (1, true) => format!("{path}, all {last} lines:"),
@@ -91,11 +104,16 @@ fn show(path: &Inside, from: u64, lines: &Lines) -> Result<String, ToolError> {
     };
     let mut text = format!("{head}\n{}", lines.text());
     if lines.cut > 0 {
-        text += &format!("\n…truncated: line {last} goes on for {}", many(lines.cut, "more byte"));
+        text += &format!(
+            "\n…truncated: line {last} goes on for {}",
+            many(lines.cut, "more byte")
+        );
     }
     if lines.full && last < lines.total {
         let next = last + 1;
-        text += &format!("\n…truncated; for more use read_file {{\"path\":\"{path}\",\"from_line\":{next}}}");
+        text += &format!(
+            "\n…truncated; for more use read_file {{\"path\":\"{path}\",\"from_line\":{next}}}"
+        );
     }
     if lines.is_lossy() {
         text += "\n(not UTF-8: characters that cannot be read are shown as \u{fffd})";
@@ -127,7 +145,11 @@ impl Lines {
         let text = String::from_utf8_lossy(&self.bytes).replace("\r\n", "\n");
         let text = text.strip_suffix('\n').unwrap_or(&text);
         // A line that was cut may have been cut within a character.
-        let text = if self.cut > 0 { text.trim_end_matches('\u{fffd}') } else { text };
+        let text = if self.cut > 0 {
+            text.trim_end_matches('\u{fffd}')
+        } else {
+            text
+        };
         text.to_owned()
     }
 
@@ -137,10 +159,23 @@ impl Lines {
 }
 
 /// Reads a file in pieces: keeps lines `from` to `to` as far as they fit into `room` bytes, counts the rest.
-fn take_lines(mut file: impl Read, from: u64, to: u64, room: usize, stop: &Stop) -> std::io::Result<Taken> {
+fn take_lines(
+    mut file: impl Read,
+    from: u64,
+    to: u64,
+    room: usize,
+    stop: &Stop,
+) -> std::io::Result<Taken> {
     let mut buffer = vec![0; 64 * 1024];
     let (mut lines, mut count, mut seen) = (Lines::default(), LineCount::default(), 0);
-    let mut taker = Taker { line: 1, from, to, room, start: 0, done: false };
+    let mut taker = Taker {
+        line: 1,
+        from,
+        to,
+        room,
+        start: 0,
+        done: false,
+    };
     loop {
         let read = read_some(&mut file, &mut buffer)?;
         let bytes = buffer.get(..read).unwrap_or_default();
@@ -174,16 +209,15 @@ struct Taker {
 }
 
 impl Taker {
-    fn take(&mut self, bytes: &[u8], lines: &mut Lines) {
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if self.done {
-                return;
-            }
-            let is_end = piece.ends_with(b"\n");
+    fn take(&mut self, mut bytes: &[u8], lines: &mut Lines) {
+        while !self.done && !bytes.is_empty() {
+            let end = memchr::memchr(b'\n', bytes);
+            let (piece, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+            bytes = rest;
             if self.line >= self.from {
                 self.keep(piece, lines);
             }
-            if is_end {
+            if end.is_some() {
                 self.end_line(lines);
             }
         }
@@ -200,8 +234,14 @@ impl Taker {
                 return;
             }
             let end = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let kept = if lines.cut > 0 { 0 } else { room.min(end.len()) };
-            lines.bytes.extend_from_slice(end.get(..kept).unwrap_or_default());
+            let kept = if lines.cut > 0 {
+                0
+            } else {
+                room.min(end.len())
+            };
+            lines
+                .bytes
+                .extend_from_slice(end.get(..kept).unwrap_or_default());
             lines.cut += (end.len() - kept) as u64;
             return;
         }

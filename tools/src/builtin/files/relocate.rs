@@ -36,7 +36,10 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
         return Err(workspace.not_found(from.path()));
     };
     if !metadata.is_file() && !metadata.is_dir() {
-        return Err(rejected(format!("{} is neither a file nor a folder; leave it alone", from.path())));
+        return Err(rejected(format!(
+            "{} is neither a file nor a folder; leave it alone",
+            from.path()
+        )));
     }
     let mut target = workspace.parse(&raw)?;
     // As `mv` does: into a folder, under the same name.
@@ -46,14 +49,24 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
     let to = workspace.place(&target)?;
     if from.path() == to.path() {
         let said = format!("{} is there already; nothing changed", from.path());
-        return Ok(Plan { said, act: Act::Nothing });
+        return Ok(Plan {
+            said,
+            act: Act::Nothing,
+        });
     }
     if to.path().below(from.path()).is_some() {
-        return Err(rejected(format!("{} cannot be moved into itself ({})", from.path(), to.path())));
+        return Err(rejected(format!(
+            "{} cannot be moved into itself ({})",
+            from.path(),
+            to.path()
+        )));
     }
     if to.metadata()?.is_some() {
         return Err(already_there(to.path()));
     }
     let said = format!("moved {} to {}", from.path(), to.path());
-    Ok(Plan { said, act: Act::Move { from, to } })
+    Ok(Plan {
+        said,
+        act: Act::Move { from, to },
+    })
 }

@@ -39,7 +39,11 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
     let Args { path: raw, content } = arguments(args)?;
     let path = workspace.parse(&raw)?;
-    let folder = |path| rejected(format!("{path} is a folder; name a file in it: \"{path}/notes.md\""));
+    let folder = |path| {
+        rejected(format!(
+            "{path} is a folder; name a file in it: \"{path}/notes.md\""
+        ))
+    };
     if raw.ends_with('/') && !path.is_root() {
         return Err(folder(&path));
     }
@@ -55,17 +59,29 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
     match place.metadata()? {
         Some(metadata) if metadata.is_dir() => return Err(folder(path)),
         Some(metadata) if !metadata.is_file() => {
-            return Err(rejected(format!("{path} is neither a file nor a folder; choose another path")));
+            return Err(rejected(format!(
+                "{path} is neither a file nor a folder; choose another path"
+            )));
         }
         Some(metadata) if metadata.len() <= SAVED_LIMIT => {
             let before = read_all(&place)?;
             if before == content.as_bytes() {
-                let said = format!("{path} has exactly this content already ({size}); nothing changed");
-                return Ok(Plan { said, act: Act::Nothing });
+                let said =
+                    format!("{path} has exactly this content already ({size}); nothing changed");
+                return Ok(Plan {
+                    said,
+                    act: Act::Nothing,
+                });
             }
             said += &format!("; it had {} before", many(LineCount::of(&before), "line"));
         }
         _ => {}
     }
-    Ok(Plan { said, act: Act::Write { place, bytes: content.into_bytes() } })
+    Ok(Plan {
+        said,
+        act: Act::Write {
+            place,
+            bytes: content.into_bytes(),
+        },
+    })
 }

@@ -1,0 +1,83 @@
+//! A real `gpak run` is killed with SIGKILL at every append of its journal, before and after, and
+//! resumed.
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, call, finish};
+
+/// Every effect: pure, reversible, irreversible. The last two lines are what a model does that was told
+/// that the outcome of its command is unknown: it looks before it does it again.
+fn script() -> Vec<Value> {
+    let append = "echo made >> log.txt";
+    let look_first = "test -s log.txt || echo made >> log.txt";
+    let mut careful = call("run_command", json!({"command": look_first}));
+    careful["when"] = "outcome is unknown".into();
+    vec![
+        call("list_files", json!({})),
+        call("write_file", json!({"path": "out/new.txt", "content": "one\ntwo\n"})),
+        call("edit_file", json!({"path": "out/new.txt", "old": "two", "new": "three"})),
+        call("move_file", json!({"from": "a.txt", "to": "out/a.txt"})),
+        call("delete_file", json!({"path": "b.txt"})),
+        call("run_command", json!({"command": append})),
+        careful,
+        call("read_file", json!({"path": "out/new.txt"})),
+        finish("all done"),
+    ]
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("a.txt", "a\n");
+    place.write("b.txt", "b\n");
+    place
+}
+
+/// Runs, killed at that append; gives whether it was.
+fn killed_at(place: &Place, model: &str, when: &str, append: usize) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let status = place
+        .command()
+        .args(["run", "--yes", "--model", model, "do it"])
+        .env("GPAK_TEST_KILL", format!("{when}:{append}"))
+        .output()
+        .unwrap()
+        .status;
+    status.signal() == Some(9)
+}
+
+#[test]
+fn a_run_killed_at_any_append_ends_the_same() {
+    let whole = place();
+    whole.run(&script()).with_code(0).saying(&["all done"]);
+    let expected = whole.files();
+    assert_eq!(whole.read("log.txt"), "made\n");
+
+    for when in ["before", "after"] {
+        let mut append = 1;
+        loop {
+            let place = place();
+            let model = place.script(&script());
+            if !killed_at(&place, &model, when, append) {
+                break;
+            }
+            let at = format!("killed {when} append {append}");
+            if when == "before" && append == 1 {
+                // The run itself was not written yet: there is nothing to go on with.
+                place.gpak(&["resume"]).with_code(2).saying(&["no runs yet"]);
+            } else {
+                let resumed = place.gpak(&["resume"]);
+                assert_eq!((resumed.code, resumed.out.trim()), (0, "all done"), "{at}\n{}", resumed.err);
+                assert_eq!(place.files(), expected, "{at}");
+                assert_eq!(place.read("log.txt"), "made\n", "{at}: made more than once");
+                place.gpak(&["runs", "verify"]).with_code(0);
+                place.gpak(&["runs", "replay"]).with_code(0);
+                place.gpak(&["undo"]).with_code(0);
+                let files = place.files();
+                let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(names, ["a.txt", "b.txt", "log.txt"], "{at}: undone");
+            }
+            append += 1;
+        }
+        assert!(append > 20, "only {append} appends were tried");
+    }
+}

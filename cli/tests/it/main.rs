@@ -1,0 +1,9 @@
+//! The `gpak` command as its user meets it: the real binary, a real journal, real files; only the mind
+//! is scripted, but in `embedded`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bad_input;
+mod crash;
+mod embedded;
+mod place;
+mod runs;

@@ -37,9 +37,12 @@ pub struct Mind {
 }
 
 impl Mind {
-    /// Fails if a script was not used up: the test that wrote it meant it to be.
-    pub fn check_used_up(&self) -> Result<(), Failure> {
-        match self.script.as_ref().map_or(0, |script| script.unused()) {
+    /// Fails if a run that ended did not use a script up: the test that wrote it meant it to be.
+    pub async fn check_used_up(&self, journal: &dyn Journal, run: RunId) -> Result<(), Failure> {
+        let Some(script) = &self.script else {
+            return Ok(());
+        };
+        match script.unused(&journal.read(run, 1).await?) {
             0 => Ok(()),
             unused => Err(Failure::new(format!(
                 "the run ended, but {unused} replies of its script were not used"

@@ -37,7 +37,8 @@ fn an_arrow_goes_only_to_a_lower_floor() {
     let found: Vec<_> = uses.keys().cloned().collect();
     assert_eq!(found, known, "each crate of the workspace has its floor in this test");
     for (user, used) in &uses {
-        for one in used {
+        // A crate may have itself as a dev-dependency, to test with its own `testkit`.
+        for one in used.iter().filter(|one| *one != user) {
             assert!(
                 floors[user.as_str()].contains(&one.as_str()),
                 "{user} may not use {one}: see DESIGN.md, section 2"

@@ -63,8 +63,8 @@ pub fn compact(state: &State, setup: &Setup) -> Option<Event> {
 /// The compaction that is due after the model said that the last request was too large.
 pub fn compact_further(state: &State) -> Option<Event> {
     let shown = state.replies.saturating_sub(state.compacted_through);
-    (shown > 1).then_some(Event::ContextCompacted {
-        through_reply: state.compacted_through + shown.div_ceil(2).min(shown - 1),
+    (shown > 1).then(|| Event::ContextCompacted {
+        through_reply: state.compacted_through + shown / 2,
     })
 }
 

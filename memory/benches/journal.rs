@@ -4,7 +4,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
+    fs::File,
     hint::black_box,
+    os::unix::fs::FileExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -138,7 +141,11 @@ fn finished(n: u32) -> Event {
 /// Entries of a run, `LONG` of them.
 fn long_run(writer: &mut Writer) -> Vec<Entry> {
     let mut entries = vec![writer.seal(created()), writer.seal(started())];
-    entries.extend((1..=LONG / 3).flat_map(step).map(|event| writer.seal(event)));
+    entries.extend(
+        (1..=LONG / 3)
+            .flat_map(step)
+            .map(|event| writer.seal(event)),
+    );
     entries.truncate(LONG as usize);
     entries
 }
@@ -162,11 +169,17 @@ fn append(c: &mut Criterion) {
     let memory = MemoryJournal::default();
     let (mut to_sqlite, mut to_memory) = (Writer::new(), Writer::new());
     let first = |writer: &mut Writer| [writer.seal(created())];
-    runtime.block_on(sqlite.append(&first(&mut to_sqlite))).unwrap();
-    runtime.block_on(memory.append(&first(&mut to_memory))).unwrap();
+    runtime
+        .block_on(sqlite.append(&first(&mut to_sqlite)))
+        .unwrap();
+    runtime
+        .block_on(memory.append(&first(&mut to_memory)))
+        .unwrap();
 
     let mut group = c.benchmark_group("append a tool_finished of 800 bytes");
-    group.sample_size(50).measurement_time(Duration::from_secs(4));
+    group
+        .sample_size(50)
+        .measurement_time(Duration::from_secs(4));
     group.bench_function("sqlite, fsync included", |b| {
         b.iter_custom(|times| {
             let took = runtime.block_on(appends(&sqlite, &mut to_sqlite, times));
@@ -181,12 +194,40 @@ fn append(c: &mut Criterion) {
     });
     group.finish();
 
-    let mut sqlite = runtime.block_on(appends(&sqlite, &mut to_sqlite, 1_000));
+    let mut with = runtime.block_on(appends(&sqlite, &mut to_sqlite, 1_000));
+    let mut bare = syncs(dir.path(), 1_000);
     let mut memory = runtime.block_on(appends(&memory, &mut to_memory, 1_000));
-    let (with, without) = (median(&mut sqlite), median(&mut memory));
-    let slow = sqlite.get(990).copied().unwrap_or_default();
-    let ratio = with.as_secs_f64() / without.as_secs_f64();
-    println!("append, of 1000 each: sqlite median {with:?} (p99 {slow:?}), memory median {without:?}, ratio {ratio:.0}\n");
+    drop(sqlite);
+    let mut opened = (0..20).map(|_| opening(dir.path())).collect::<Vec<_>>();
+    let (with, bare, memory) = (median(&mut with), median(&mut bare), median(&mut memory));
+    let ratio = with.as_secs_f64() / bare.as_secs_f64();
+    println!("medians of 1000: append {with:?}, in memory {memory:?}");
+    println!(
+        "bare write and fdatasync of as much {bare:?}: the append takes {ratio:.2} times that"
+    );
+    println!(
+        "opening a journal of 1 MB and closing it: {:?}\n",
+        median(&mut opened)
+    );
+}
+
+/// How long it takes to write and sync, in place, what an append writes: three pages.
+fn syncs(dir: &Path, times: u32) -> Vec<Duration> {
+    let file = File::create(dir.join("bare")).unwrap();
+    let write = |n: u32| {
+        let start = Instant::now();
+        let at = u64::from(n % 16) * 3 * 8_192;
+        file.write_all_at(&[7; 3 * 8_192], at).unwrap();
+        file.sync_data().unwrap();
+        start.elapsed()
+    };
+    (0..times).map(write).collect()
+}
+
+fn opening(dir: &Path) -> Duration {
+    let start = Instant::now();
+    drop(SqliteJournal::open(dir).unwrap());
+    start.elapsed()
 }
 
 fn median(took: &mut [Duration]) -> Duration {
@@ -203,7 +244,9 @@ fn long(c: &mut Criterion) {
     runtime.block_on(journal.append(&entries)).unwrap();
 
     let mut group = c.benchmark_group(format!("{LONG} entries"));
-    group.sample_size(10).measurement_time(Duration::from_secs(3));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(3));
     group.bench_function("read and checked", |b| {
         b.iter(|| runtime.block_on(journal.read(writer.run, 1)).unwrap());
     });

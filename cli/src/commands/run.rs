@@ -61,8 +61,7 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
         return Err(Failure::new(format!("run {run} does not begin with its task")));
     };
     if let Some(outcome) = &state.outcome {
-        return Err(Failure::usage(format!("run {} is over: {}", run.short(), live::ending(outcome)))
-            .help("`gpak runs fork` goes on from an earlier point of it"));
+        return Ok(over(run, outcome, &entries, json));
     }
     let settings = Settings::read(home, &spec.workspace)?;
     let model = args.model.as_ref().or(Some(&spec.model));
@@ -74,6 +73,19 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     drop(journal);
     let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
     session.drive(&driver, Some(&mind), run, resumption).await
+}
+
+/// A run that is over says again how it ended: the process that drove it may have died just then.
+fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 {
+    if json {
+        entries.last().into_iter().for_each(print_json);
+    } else {
+        eprintln!("run {} is over: {}", run.short(), live::ending(outcome));
+        if let Outcome::Completed { answer } = outcome {
+            println!("{answer}");
+        }
+    }
+    code(&Ended::Finished(outcome.clone()), 0)
 }
 
 /// What changes: bounds count from what the run was given, not from what it has left.
@@ -203,7 +215,7 @@ impl Session {
         watching.live.end();
         let ended = ended?;
         if let (Ended::Finished(_), Some(mind)) = (&ended, mind) {
-            mind.check_used_up()?;
+            mind.check_used_up(driver.journal.as_ref(), run).await?;
         }
         if !self.json {
             tell_end(run, &ended, &watching);

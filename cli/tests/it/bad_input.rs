@@ -61,7 +61,7 @@ fn what_a_model_gets_wrong_is_told_to_it_and_changes_nothing() {
         (call("read_file", path("../home/secret.txt")), "outside"),
         (call("read_file", path(outside.to_str().unwrap())), "outside"),
         (call("read_file", path("link.txt")), "outside"),
-        (call("write_file", json!({"path": "link.txt", "content": "x"})), "outside"),
+        (call("write_file", json!({"path": "link.txt", "content": "x"})), "link.txt is a link"),
         (call("write_file", json!({"path": ".gpak/config.toml", "content": "x"})), ".gpak"),
         (call("read_file", path("docs")), "list_files"),
     ];

@@ -9,7 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::{entry::Entry, event::Event};
 
 use super::{Delta, Deltas, Message, Model, ModelError, ModelProfile, Reply, Request, ToolCall, Usage};
 
@@ -20,7 +22,8 @@ use super::{Delta, Deltas, Message, Model, ModelError, ModelProfile, Reply, Requ
 pub struct Scripted {
     profile: ModelProfile,
     lines: Vec<Line>,
-    used: Mutex<BTreeSet<usize>>,
+    /// Failures that were given already: each is given once.
+    failed: Mutex<BTreeSet<usize>>,
 }
 
 /// One reply of a script.
@@ -45,7 +48,7 @@ pub struct Line {
 
 impl Line {
     /// A reply with one call.
-    pub fn call(name: &str, args: serde_json::Value) -> Self {
+    pub fn call(name: &str, args: Value) -> Self {
         let name = name.to_owned();
         Self {
             calls: vec![ToolCall { name, args }],
@@ -83,7 +86,7 @@ impl Scripted {
                 price: None,
             },
             lines: lines.into(),
-            used: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
@@ -108,34 +111,40 @@ impl Scripted {
         Ok(model)
     }
 
-    /// How many lines at the end of the script were not said.
-    pub fn unused(&self) -> usize {
-        let used = self.used();
-        self.lines.len() - used.last().map_or(0, |last| last + 1)
-    }
-
-    /// A poisoned lock still guards a set of numbers.
-    fn used(&self) -> std::sync::MutexGuard<'_, BTreeSet<usize>> {
-        self.used.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// How many lines at the end of the script were not said by a run with these entries.
+    pub fn unused(&self, entries: &[Entry]) -> usize {
+        let last = entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::ModelReplied { reply } => place(reply.state.as_ref()),
+            _ => None,
+        });
+        self.lines.len().saturating_sub(last.unwrap_or(0))
     }
 
     /// The line that answers, and its place.
     fn line(&self, request: &Request) -> Option<(usize, &Line)> {
         let from = request.messages.iter().rev().find_map(|message| match message {
-            Message::Assistant { state, .. } => state.as_ref()?.get("next")?.as_u64(),
+            Message::Assistant { state, .. } => place(state.as_ref()),
             _ => None,
         });
         let last = request.messages.last().map_or("", text);
-        let mut used = self.used();
-        let mut lines = self.lines.iter().enumerate().skip(from.unwrap_or(0) as usize);
+        // A poisoned lock still guards a set of numbers.
+        let mut failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut lines = self.lines.iter().enumerate().skip(from.unwrap_or(0));
         let (at, line) = lines.find(|(at, line)| {
             let fits = line.when.as_ref().is_none_or(|when| last.contains(when));
-            let failed_already = line.error.is_some() && used.contains(at);
+            let failed_already = failed.contains(at);
             fits && !failed_already
         })?;
-        used.insert(at);
+        if line.error.is_some() {
+            failed.insert(at);
+        }
         Some((at, line))
     }
+}
+
+/// The line that comes next, from a reply's state.
+fn place(state: Option<&Value>) -> Option<usize> {
+    usize::try_from(state?.get("next")?.as_u64()?).ok()
 }
 
 fn text(message: &Message) -> &str {

@@ -283,7 +283,9 @@ proptest! {
         run.commit(Event::RunStarted { setup: setup() });
         let mut bound = 40 * fates.len();
         for fate in &fates {
-            while { bound -= 1; bound > 0 } && run.step(fate) && !fate.crash {}
+            while bound > 0 && run.step(fate) && !fate.crash {
+                bound -= 1;
+            }
         }
 
         let state = run.machine.state();

@@ -168,7 +168,7 @@ impl World {
         let attended = spec.attended;
         self.create(spec).await;
         let ended = self.drive(attended).await;
-        assert_eq!(self.script.unused(), 0, "the script was not used up");
+        assert_eq!(self.script.unused(&self.entries().await), 0, "the script was not used up");
         ended
     }
 

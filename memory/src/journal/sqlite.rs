@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use gpak_kernel::{
     entry::Entry,
     event::RunId,
-    journal::{
-        Claim, EntryStream, Journal, JournalError, RunFilter, RunSummary, watch_by_reading,
-    },
+    journal::{Claim, EntryStream, Journal, JournalError, RunFilter, RunSummary, watch_by_reading},
 };
 use tokio::sync::watch;
 

@@ -18,7 +18,9 @@ const PAGE: u64 = 8_192;
 /// Files set aside in `dir`.
 fn aside(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
-    files.filter(|file| file.to_string_lossy().contains("corrupt")).collect()
+    files
+        .filter(|file| file.to_string_lossy().contains("corrupt"))
+        .collect()
 }
 
 /// Damages a journal and checks that it is set aside as it is, and that work goes on.
@@ -52,21 +54,46 @@ fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
 
 #[tokio::test]
 async fn a_file_with_a_garbage_header_is_set_aside() {
-    is_set_aside("header", |path| overwrite(path, 0, b"not a database, not at all")).await;
+    is_set_aside("header", |path| {
+        overwrite(path, 0, b"not a database, not at all")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_file_of_garbage_is_set_aside() {
     for length in [1, 15, 100, 1_000, 100_000] {
-        is_set_aside("garbage", |path| fs::write(path, vec![0x5a; length]).unwrap()).await;
+        is_set_aside("garbage", |path| {
+            fs::write(path, vec![0x5a; length]).unwrap()
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_truncated_file_is_set_aside() {
-    for keep in [1, 50, 99, 100, 511, 512, 4_095, 4_096, 5_000, 8_191, 8_192, 8_193, 8_192 * 3] {
+    for keep in [
+        1,
+        50,
+        99,
+        100,
+        511,
+        512,
+        4_095,
+        4_096,
+        5_000,
+        8_191,
+        8_192,
+        8_193,
+        8_192 * 3,
+    ] {
         is_set_aside(&format!("{keep} bytes kept"), |path| {
-            File::options().write(true).open(path).unwrap().set_len(keep).unwrap();
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(keep)
+                .unwrap();
         })
         .await;
     }
@@ -96,11 +123,18 @@ async fn what_belongs_to_a_damaged_file_goes_with_it() {
     let (dir, _) = closed_journal().await;
     let path = dir.path().join("journal.db");
     overwrite(&path, 0, b"nonsense nonsense");
-    fs::write(dir.path().join("journal.db-wal"), b"what was not yet in the file").unwrap();
+    fs::write(
+        dir.path().join("journal.db-wal"),
+        b"what was not yet in the file",
+    )
+    .unwrap();
     let opened = SqliteJournal::open(dir.path()).unwrap();
     assert!(opened.notice.is_some());
     let aside = aside(dir.path());
-    let wal = aside.iter().find(|file| file.to_string_lossy().ends_with("-wal")).unwrap();
+    let wal = aside
+        .iter()
+        .find(|file| file.to_string_lossy().ends_with("-wal"))
+        .unwrap();
     assert_eq!(fs::read(wal).unwrap(), b"what was not yet in the file");
 }
 
@@ -131,7 +165,11 @@ async fn damage_met_while_reading_is_looked_into_at_the_next_open() {
     // The check is made, and noted as made.
     drop(open(dir.path()));
     let root: u32 = database(dir.path())
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'", [], |row| row.get(0))
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'entries'",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     overwrite(&path, u64::from(root - 1) * PAGE, &[0xff; PAGE as usize]);
 
@@ -148,12 +186,17 @@ async fn damage_met_while_reading_is_looked_into_at_the_next_open() {
 async fn a_file_of_a_newer_gpak_is_refused_and_left_alone() {
     let (dir, entries) = closed_journal().await;
     let version = |version: i32| {
-        database(dir.path()).pragma_update(None, "user_version", version).unwrap();
+        database(dir.path())
+            .pragma_update(None, "user_version", version)
+            .unwrap();
     };
     version(99);
     let before = fs::read(dir.path().join("journal.db")).unwrap();
     let message = refused(dir.path());
-    assert!(message.contains("newer gpak") && message.contains("99"), "{message}");
+    assert!(
+        message.contains("newer gpak") && message.contains("99"),
+        "{message}"
+    );
     assert!(message.contains("update gpak"), "{message}");
     assert_eq!(fs::read(dir.path().join("journal.db")).unwrap(), before);
     version(1);
@@ -165,7 +208,9 @@ async fn a_database_of_another_program_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
     let other = Connection::open(&path).unwrap();
-    other.execute("CREATE TABLE recipes (name TEXT)", []).unwrap();
+    other
+        .execute("CREATE TABLE recipes (name TEXT)", [])
+        .unwrap();
     drop(other);
     let before = fs::read(&path).unwrap();
     let message = refused(dir.path());

@@ -14,7 +14,10 @@ use crate::fixture::{RUN, Writer, given_dir, message, open, refused, tool_finish
 
 /// Runs the ignored test `name` on a file system of one megabyte.
 fn on_a_small_disk(name: &str) {
-    let may = Command::new("unshare").args(["-rm", "true"]).stderr(Stdio::null()).status();
+    let may = Command::new("unshare")
+        .args(["-rm", "true"])
+        .stderr(Stdio::null())
+        .status();
     if !may.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: {name} needs `unshare -rm`, which is not allowed here");
         return;
@@ -67,7 +70,10 @@ async fn child_fills_the_disk() {
     let refused = refused.expect("a megabyte is not full after eight");
     assert!(matches!(refused, JournalError::Store(_)), "{refused:?}");
     let said = refused.to_string();
-    assert!(said.contains("full") && said.contains("gpak resume"), "{said}");
+    assert!(
+        said.contains("full") && said.contains("gpak resume"),
+        "{said}"
+    );
     assert_eq!(journal.read(RUN, 1).await.unwrap(), entries);
     drop(journal);
 

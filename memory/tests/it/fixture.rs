@@ -145,7 +145,9 @@ pub fn refused(dir: &Path) -> String {
 /// The file, as the `sqlite3` tool opens it.
 pub fn database(dir: &Path) -> Connection {
     let connection = Connection::open(dir.join("journal.db")).unwrap();
-    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    connection
+        .pragma_update(None, "foreign_keys", false)
+        .unwrap();
     connection
 }
 
@@ -171,5 +173,7 @@ pub fn in_a_process(name: &str, dir: &Path) -> Command {
 
 /// The folder that a test run by [`in_a_process`] works in.
 pub fn given_dir() -> std::path::PathBuf {
-    std::env::var_os("GPAK_TEST_DIR").expect("run by another test only").into()
+    std::env::var_os("GPAK_TEST_DIR")
+        .expect("run by another test only")
+        .into()
 }

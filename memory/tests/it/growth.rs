@@ -8,17 +8,29 @@ use crate::fixture::{RUN, Writer, open, replied, started, tool_finished};
 
 /// Bytes of the files in `dir`.
 fn size(dir: &Path) -> usize {
-    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().metadata().unwrap());
-    files.filter(|file| file.is_file()).map(|file| file.len() as usize).sum()
+    let files = fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap());
+    files
+        .filter(|file| file.is_file())
+        .map(|file| file.len() as usize)
+        .sum()
 }
 
 /// Appends steps; answers how many bytes of content they have in all.
-async fn steps(journal: &impl Journal, writer: &mut Writer, numbers: std::ops::Range<u32>) -> usize {
+async fn steps(
+    journal: &impl Journal,
+    writer: &mut Writer,
+    numbers: std::ops::Range<u32>,
+) -> usize {
     let mut content = 0;
     for n in numbers {
         // 800 bytes, as 200 tokens are: what the model thought, and what it was shown.
-        let thought = format!("In step {n} I look at the next file, since the last had none. ").repeat(2);
-        let shown: String = (0..20).map(|line| format!("    let value_{n}_{line} = compute();\n")).collect();
+        let thought =
+            format!("In step {n} I look at the next file, since the last had none. ").repeat(2);
+        let shown: String = (0..20)
+            .map(|line| format!("    let value_{n}_{line} = compute();\n"))
+            .collect();
         content += thought.len() + shown.len();
         let events: [Event; 3] = [replied(n, &thought), started(n), tool_finished(n, shown)];
         for event in events {

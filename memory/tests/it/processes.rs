@@ -89,7 +89,9 @@ fn holder(dir: &Path) -> Child {
     let mut holder = in_a_process("processes::child_holds_a_claim", dir);
     let mut holder = holder.stdout(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(holder.stdout.take().unwrap()).lines();
-    let claimed = said.map(Result::unwrap).any(|line| line.contains("claimed"));
+    let claimed = said
+        .map(Result::unwrap)
+        .any(|line| line.contains("claimed"));
     assert!(claimed);
     holder
 }
@@ -101,7 +103,10 @@ async fn a_claim_names_its_holder_and_goes_with_its_process() {
     for _ in 0..3 {
         let mut holder = holder(dir.path());
         match journal.claim(RUN).await {
-            Err(JournalError::Busy { run: RUN, holder: Some(pid) }) => assert_eq!(pid, holder.id()),
+            Err(JournalError::Busy {
+                run: RUN,
+                holder: Some(pid),
+            }) => assert_eq!(pid, holder.id()),
             other => panic!("{:?}", other.err()),
         }
         // SIGKILL: nothing is cleaned up.

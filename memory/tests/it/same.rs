@@ -53,7 +53,10 @@ of_every_journal! {
 async fn what_was_appended_is_read(journal: impl Journal) {
     let mut writer = Writer::of(RUN);
     let mut entries = writer.begun(2);
-    entries.push(writer.seal(replied(1, "ein Gedanke: \u{1F914} \"quoted\"\n\u{0}\u{2028}")));
+    entries.push(writer.seal(replied(
+        1,
+        "ein Gedanke: \u{1F914} \"quoted\"\n\u{0}\u{2028}",
+    )));
     entries.push(writer.seal(tool_finished(1, "ä".repeat(40_000))));
     entries.push(writer.seal(Event::Unknown(serde_json::json!({
         "type": "dreamt_of_sheep", "electric": true, "much": 0.30000000000000004, "deep": "x".repeat(20_000),
@@ -82,14 +85,26 @@ async fn nothing_appended_is_nothing_done(journal: impl Journal) {
 async fn only_the_first_of_two_drivers_appends(journal: impl Journal) {
     let mut first = Writer::of(RUN);
     journal.append(&first.begun(1)).await.unwrap();
-    let mut second = Writer { head: first.head, ..Writer::of(RUN) };
-    journal.append(&[first.seal(message("mine"))]).await.unwrap();
+    let mut second = Writer {
+        head: first.head,
+        ..Writer::of(RUN)
+    };
+    journal
+        .append(&[first.seal(message("mine"))])
+        .await
+        .unwrap();
     let late = journal.append(&[second.seal(message("no, mine"))]).await;
     let expected = 3;
     assert!(matches!(late, Err(JournalError::Conflict { run: RUN, expected: e }) if e == expected));
     // Also where the number is right and the past is another.
     let late = journal.append(&[second.seal(message("still mine"))]).await;
-    assert!(matches!(late, Err(JournalError::Conflict { run: RUN, expected: 4 })));
+    assert!(matches!(
+        late,
+        Err(JournalError::Conflict {
+            run: RUN,
+            expected: 4
+        })
+    ));
     assert_eq!(journal.read(RUN, 1).await.unwrap().len(), 3);
 }
 
@@ -97,9 +112,15 @@ async fn a_gap_is_a_conflict(journal: impl Journal) {
     let entries = Writer::of(RUN).begun(3);
     journal.append(&entries[..1]).await.unwrap();
     let gap = journal.append(&entries[2..]).await;
-    assert!(matches!(gap, Err(JournalError::Conflict { expected: 3, .. })));
+    assert!(matches!(
+        gap,
+        Err(JournalError::Conflict { expected: 3, .. })
+    ));
     let again = journal.append(&entries[..1]).await;
-    assert!(matches!(again, Err(JournalError::Conflict { expected: 1, .. })));
+    assert!(matches!(
+        again,
+        Err(JournalError::Conflict { expected: 1, .. })
+    ));
 }
 
 async fn a_batch_is_appended_whole_or_not_at_all(journal: impl Journal) {
@@ -130,7 +151,10 @@ async fn an_unknown_run_is_said_so(journal: impl Journal) {
 async fn runs_are_listed_newest_first_and_filtered(journal: impl Journal) {
     let ids = [0xaaaa_0001_u128, 0xaaaa_0002, 0xbbbb_0003].map(|n| RunId::from_u128(n << 96));
     // Created at the whole second, half a second later, and in between: as text these sort wrongly.
-    for (id, time) in ids.into_iter().zip(["10:00:00Z", "10:00:00.5Z", "10:00:00.25Z"]) {
+    for (id, time) in ids
+        .into_iter()
+        .zip(["10:00:00Z", "10:00:00.5Z", "10:00:00.25Z"])
+    {
         let mut writer = Writer::of(id);
         writer.time = format!("2026-11-22T{time}").parse().unwrap();
         journal.append(&writer.begun(1)).await.unwrap();
@@ -140,7 +164,9 @@ async fn runs_are_listed_newest_first_and_filtered(journal: impl Journal) {
     }
     let found = async |filter: RunFilter| {
         let runs = journal.runs(&filter).await.unwrap();
-        runs.into_iter().map(|summary| summary.run).collect::<Vec<_>>()
+        runs.into_iter()
+            .map(|summary| summary.run)
+            .collect::<Vec<_>>()
     };
     let prefix = |prefix: &str| RunFilter {
         prefix: Some(prefix.to_owned()),
@@ -151,14 +177,29 @@ async fn runs_are_listed_newest_first_and_filtered(journal: impl Journal) {
     assert_eq!(found(prefix("aaaa0001")).await, [ids[0]]);
     assert_eq!(found(prefix(&ids[2].to_string())).await, [ids[2]]);
     assert_eq!(found(prefix("")).await.len(), 3);
-    for none in ["c", "%", "_aaa", "AAAA", "aaaa0001%", "g", "ä", "'; DROP TABLE runs; --"] {
+    for none in [
+        "c",
+        "%",
+        "_aaa",
+        "AAAA",
+        "aaaa0001%",
+        "g",
+        "ä",
+        "'; DROP TABLE runs; --",
+    ] {
         assert_eq!(found(prefix(none)).await, [], "{none}");
     }
-    let status = |status| RunFilter { status: Some(status), ..prefix("aaaa") };
+    let status = |status| RunFilter {
+        status: Some(status),
+        ..prefix("aaaa")
+    };
     assert_eq!(found(status(Status::Waiting)).await, [ids[1]]);
     assert_eq!(found(status(Status::Pending)).await, [ids[0]]);
     for (limit, length) in [(0, 0), (2, 2), (9, 3), (usize::MAX, 3)] {
-        let limit = RunFilter { limit: Some(limit), ..RunFilter::default() };
+        let limit = RunFilter {
+            limit: Some(limit),
+            ..RunFilter::default()
+        };
         assert_eq!(found(limit).await.len(), length);
     }
 }
@@ -169,7 +210,10 @@ async fn the_status_follows_the_entries(journal: impl Journal) {
     let summary = async || journal.runs(&RunFilter::default()).await.unwrap().remove(0);
     let first = summary().await;
     assert_eq!((first.status, first.entries), (Status::Pending, 1));
-    assert_eq!((first.task.as_str(), first.created), ("count the lines", writer.time));
+    assert_eq!(
+        (first.task.as_str(), first.created),
+        ("count the lines", writer.time)
+    );
     journal.append(&[writer.seal(paused())]).await.unwrap();
     assert_eq!(summary().await.status, Status::Waiting);
     journal.append(&[writer.seal(finished())]).await.unwrap();
@@ -193,7 +237,8 @@ async fn a_watcher_sees_old_and_new_entries_once_and_in_order(journal: impl Jour
         }
     };
     let (all, some, ()) = tokio::join!(all, some, append);
-    let whole = |seen: Vec<Result<Entry, _>>| seen.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    let whole =
+        |seen: Vec<Result<Entry, _>>| seen.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     assert_eq!(whole(all), entries);
     assert_eq!(whole(some), entries[39..]);
 }
@@ -248,7 +293,10 @@ async fn many_tasks_may_use_it_at_once(journal: impl Journal) {
         assert_eq!(journal.read(writer.run, 1).await.unwrap(), entries);
     };
     futures::future::join_all((1..=100).map(drive)).await;
-    assert_eq!(journal.runs(&RunFilter::default()).await.unwrap().len(), 100);
+    assert_eq!(
+        journal.runs(&RunFilter::default()).await.unwrap().len(),
+        100
+    );
 }
 
 #[tokio::test]
@@ -256,8 +304,14 @@ async fn a_run_that_does_not_begin_with_its_creation_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let entry = Writer::of(RUN).seal(message("hello"));
-    assert!(matches!(journal.append(&[entry]).await, Err(JournalError::Store(_))));
-    assert!(matches!(journal.read(RUN, 1).await, Err(JournalError::NoRun(_))));
+    assert!(matches!(
+        journal.append(&[entry]).await,
+        Err(JournalError::Store(_))
+    ));
+    assert!(matches!(
+        journal.read(RUN, 1).await,
+        Err(JournalError::NoRun(_))
+    ));
 }
 
 #[tokio::test]
@@ -267,8 +321,14 @@ async fn an_entry_that_could_not_be_read_back_is_not_written() {
     let mut entry = Writer::of(RUN).created();
     entry.event = created("another task");
     let refused = journal.append(&[entry]).await;
-    assert!(matches!(refused, Err(JournalError::Chain(_))), "{refused:?}");
-    assert!(matches!(journal.read(RUN, 1).await, Err(JournalError::NoRun(_))));
+    assert!(
+        matches!(refused, Err(JournalError::Chain(_))),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        journal.read(RUN, 1).await,
+        Err(JournalError::NoRun(_))
+    ));
 }
 
 #[tokio::test]

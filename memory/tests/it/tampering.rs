@@ -21,7 +21,9 @@ async fn found_after(sql: &str) -> JournalError {
 #[tokio::test]
 async fn an_untouched_run_is_read() {
     let (dir, entries) = closed_journal().await;
-    database(dir.path()).execute("UPDATE runs SET task = task", []).unwrap();
+    database(dir.path())
+        .execute("UPDATE runs SET task = task", [])
+        .unwrap();
     assert_eq!(open(dir.path()).read(RUN, 1).await.unwrap(), entries);
 }
 
@@ -51,7 +53,10 @@ async fn one_changed_byte_of_any_column_of_an_entry_is_found() {
         "run = 30",
     ] {
         let error = found_after(&format!("UPDATE entries SET {change} WHERE seq = 3")).await;
-        assert!(matches!(error, JournalError::Chain(_)), "{change}: {error:?}");
+        assert!(
+            matches!(error, JournalError::Chain(_)),
+            "{change}: {error:?}"
+        );
     }
 }
 
@@ -69,7 +74,10 @@ async fn one_changed_byte_of_a_payload_is_found() {
         "UPDATE entries SET payloads = replace(payloads, '[[', '[[9999999') WHERE payloads IS NOT NULL",
     ] {
         let error = found_after(change).await;
-        assert!(matches!(error, JournalError::Chain(_)), "{change}: {error:?}");
+        assert!(
+            matches!(error, JournalError::Chain(_)),
+            "{change}: {error:?}"
+        );
     }
 }
 
@@ -92,7 +100,10 @@ async fn entries_that_were_added_are_found() {
              FROM entries WHERE seq = 1"
         );
         let error = found_after(&sql).await;
-        assert!(matches!(error, JournalError::Chain(_)), "{added}: {error:?}");
+        assert!(
+            matches!(error, JournalError::Chain(_)),
+            "{added}: {error:?}"
+        );
     }
 }
 
@@ -133,10 +144,15 @@ async fn a_change_before_is_no_matter_for_who_reads_from_behind_it() {
     let journal = open(dir.path());
     assert_eq!(journal.read(RUN, 4).await.unwrap(), entries[3..]);
     // But the end is checked by everybody.
-    database(dir.path()).execute("DELETE FROM entries WHERE seq = 6", []).unwrap();
+    database(dir.path())
+        .execute("DELETE FROM entries WHERE seq = 6", [])
+        .unwrap();
     for from in 3..=7 {
         let read = journal.read(RUN, from).await;
-        assert!(matches!(read, Err(JournalError::Chain(_))), "{from}: {read:?}");
+        assert!(
+            matches!(read, Err(JournalError::Chain(_))),
+            "{from}: {read:?}"
+        );
     }
 }
 
@@ -152,8 +168,15 @@ async fn a_payload_that_comes_again_is_stored_once_and_put_right() {
     journal.append(std::slice::from_ref(&again)).await.unwrap();
     let read = journal.read(RUN, 1).await.unwrap();
     assert_eq!(read.last(), Some(&again));
-    let count = |sql| database(dir.path()).query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+    let count = |sql| {
+        database(dir.path())
+            .query_row(sql, [], |row| row.get::<_, u32>(0))
+            .unwrap()
+    };
     assert_eq!(count("SELECT count(*) FROM payloads"), 1);
-    assert_eq!(count("SELECT count(*) FROM entries WHERE payloads IS NOT NULL"), 2);
+    assert_eq!(
+        count("SELECT count(*) FROM entries WHERE payloads IS NOT NULL"),
+        2
+    );
     assert!(count("SELECT max(length(body)) FROM entries") < 1_000);
 }

@@ -123,7 +123,9 @@ fn look(path: &Path, lock: &Lock) -> Result<Found, JournalError> {
     let size = fs::metadata(path).map_or(0, |file| file.len());
     if (1..SMALLEST).contains(&size) {
         // SQLite would take it for an empty file and write over it.
-        return Ok(Found::Damaged(format!("it has {size} bytes, too few for a database")));
+        return Ok(Found::Damaged(format!(
+            "it has {size} bytes, too few for a database"
+        )));
     }
     let found = identify(path).and_then(|(connection, version)| {
         if version < schema::VERSION {
@@ -152,7 +154,8 @@ fn identify(path: &Path) -> Result<(Connection, i32), Failure> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
     let application = number("PRAGMA application_id")?;
     let version = number("PRAGMA user_version")?;
-    let is_new = application == 0 && version == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0;
+    let is_new =
+        application == 0 && version == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0;
     let file = path.display();
     if application != schema::APPLICATION_ID && !is_new {
         return Err(JournalError::Store(format!(
@@ -226,7 +229,9 @@ fn migrate(path: &Path, mut connection: Connection) -> Result<(), JournalError> 
 fn set_aside(path: &Path, why: &str) -> Result<String, JournalError> {
     let aside = with_suffix(
         path,
-        &Timestamp::now().strftime(".corrupt-%Y%m%dT%H%M%S%.6fZ").to_string(),
+        &Timestamp::now()
+            .strftime(".corrupt-%Y%m%dT%H%M%S%.6fZ")
+            .to_string(),
     );
     // The file itself goes last: if we die on the way, the rest of it is set aside next time.
     for part in ["-wal", "-shm", "-journal", ""] {

@@ -92,7 +92,10 @@ mod tests {
         let (a, b) = (large('ä'), format!("\"\\\n{}\u{1}", large('x')));
         let full = serde_json::json!({"a": a, "list": ["kurz", b, 1.5e300], "z": "\\"}).to_string();
         let split = split(&full).expect("two are large");
-        assert_eq!(split.body, r#"{"a":"","list":["kurz","",1.5e+300],"z":"\\"}"#);
+        assert_eq!(
+            split.body,
+            r#"{"a":"","list":["kurz","",1.5e+300],"z":"\\"}"#
+        );
         let data: Vec<_> = split.payloads.iter().map(|(_, data)| data).collect();
         assert_eq!(data, [&a, &b]);
         assert_eq!(join(&split.body, &split.payloads), Some(full));

@@ -185,13 +185,19 @@ fn head_before(transaction: &Transaction<'_>, row: &RunRow, from: u64) -> Result
         return Ok(Head::EMPTY);
     }
     if seq > row.head.seq {
-        return Ok(Head { seq, hash: Hash::ZERO });
+        return Ok(Head {
+            seq,
+            hash: Hash::ZERO,
+        });
     }
     let mut select =
         transaction.prepare_cached("SELECT hash FROM entries WHERE run = ?1 AND seq = ?2")?;
     let found = select.query_row(params![row.id, integer(seq)], |row| row.get(0));
     match found.optional().map_err(|e| unreadable(run, seq, e))? {
-        Some(hash) => Ok(Head { seq, hash: Hash(hash) }),
+        Some(hash) => Ok(Head {
+            seq,
+            hash: Hash(hash),
+        }),
         None => Err(ChainError::Unchained { run, seq: from }.into()),
     }
 }
@@ -212,7 +218,9 @@ fn open_entry(
         Err(e) => Err(broken(e)),
     };
     let written = text(1)?;
-    let time: Timestamp = written.parse().map_err(|e: jiff::Error| no(e.to_string()))?;
+    let time: Timestamp = written
+        .parse()
+        .map_err(|e: jiff::Error| no(e.to_string()))?;
     if time.to_string() != written {
         return Err(ChainError::Changed { run, seq }.into());
     }
@@ -305,7 +313,9 @@ pub(super) fn runs(
     filter: &RunFilter,
 ) -> Result<Vec<RunSummary>, Failure> {
     let status = filter.status.map(|status| status.to_string());
-    let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(-1));
+    let limit = filter
+        .limit
+        .map_or(-1, |limit| i64::try_from(limit).unwrap_or(-1));
     let mut wanted = String::from("TRUE");
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
     if let Some(prefix) = &filter.prefix {

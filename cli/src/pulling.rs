@@ -75,17 +75,24 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             if self.last_line.elapsed() >= EVERY || (done == total && total > 0) {
                 self.last_line = Instant::now();
-                eprintln!("{what}{}: {} of {} MB", self.source, done / 1_000_000, total / 1_000_000);
+                let of = if total > 0 { format!(" of {}", total / 1_000_000) } else { String::new() };
+                eprintln!("{what}{}: {}{of} MB", self.source, done / 1_000_000);
             }
             return;
         }
-        let style = "{msg} {bar:30} {bytes} of {total_bytes} {bytes_per_sec} {eta}";
+        let style = "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
         let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(style);
-            ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let bar = ProgressBar::new(total);
+            // What was there before does not count as speed.
+            bar.set_position(done);
+            bar.reset_eta();
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         bar.set_message(format!("{what}{}", self.source));
-        bar.set_length(total);
+        if total > 0 {
+            bar.set_length(total);
+        }
         bar.set_position(done);
     }
 

@@ -5,7 +5,7 @@
 //! compactions what was sent before is a prefix of what is sent next, so caches hold.
 
 use crate::{
-    event::{Event, RunSpec, Setup, Strategy},
+    event::{CallOutcome, Event, RunSpec, Setup, Strategy},
     label::Label,
     model::{CallId, Message, Request, Sampling},
     run::{State, Turn},
@@ -34,7 +34,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
         },
     ];
     for turn in &state.turns {
-        show(turn, state.compacted_through, &mut messages);
+        show(turn, state, state.compacted_through, &mut messages);
     }
     Request {
         messages,
@@ -79,7 +79,7 @@ fn sampling(state: &State, setup: &Setup) -> Sampling {
     }
 }
 
-fn show(turn: &Turn, compacted_through: u32, messages: &mut Vec<Message>) {
+fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<Message>) {
     match turn {
         Turn::Said { text, label } => messages.push(Message::User {
             text: text.clone(),
@@ -105,11 +105,19 @@ fn show(turn: &Turn, compacted_through: u32, messages: &mut Vec<Message>) {
                 let Some((outcome, label)) = result else {
                     continue;
                 };
-                let text = outcome.text();
+                let mut text = match outcome.text() {
+                    text if *number <= compacted_through => left_out(text),
+                    text => text.to_owned(),
+                };
+                if matches!(outcome, CallOutcome::Failed { .. })
+                    && let Some(before) = state.done_before(id(index), call)
+                {
+                    text.push_str(&format!("\nYou made this same call before and it worked: {before}"));
+                }
                 messages.push(Message::Tool {
                     call: id(index),
                     name: call.name.clone(),
-                    text: if *number <= compacted_through { left_out(text) } else { text.to_owned() },
+                    text,
                     ok: outcome.is_done(),
                     label: label.clone(),
                 });
@@ -133,7 +141,7 @@ fn left_out(text: &str) -> String {
 fn size(state: &State, compacted_through: u32) -> usize {
     let mut messages = Vec::new();
     for turn in &state.turns {
-        show(turn, compacted_through, &mut messages);
+        show(turn, state, compacted_through, &mut messages);
     }
     let task = state.spec.as_ref().map_or(0, |spec| spec.task.len());
     let bytes: usize = messages.iter().map(message_size).sum();

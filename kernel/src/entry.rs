@@ -130,8 +130,8 @@ impl Entry {
         }
     }
 
-    /// The event's canonical JSON (RFC 8785): the bytes that were hashed, unless a newer version of
-    /// gpak added fields that this one does not know.
+    /// The event's canonical JSON: the bytes that were hashed, unless a newer version of gpak added
+    /// fields that this one does not know.
     pub fn body(&self) -> String {
         canonical(&self.event)
     }
@@ -203,10 +203,17 @@ fn parse(body: &str) -> Result<Event, String> {
     Ok(event)
 }
 
-/// RFC 8785. Events hold no maps with keys other than strings and no NaN, so this cannot fail; if it
-/// did, the entry would carry the reason and fail its check when read.
-fn canonical(event: &Event) -> String {
-    serde_json_canonicalizer::to_string(event).unwrap_or_else(|e| format!("unserialisable: {e}"))
+/// JSON without white space, the members of every object sorted by name, numbers as they are: what is
+/// read back is what was written. (RFC 8785 would make doubles of all numbers.)
+///
+/// Events are made of structs, text and JSON values, which always serialise; if one did not, its entry
+/// would carry the reason and could not be read.
+pub(crate) fn canonical(value: &impl Serialize) -> String {
+    let sorted = serde_json::to_value(value).map(|mut value| {
+        value.sort_all_objects();
+        value.to_string()
+    });
+    sorted.unwrap_or_else(|why| format!("unserialisable: {why}"))
 }
 
 fn chain_hash(

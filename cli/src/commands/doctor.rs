@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use gpak_kernel::{
     journal::RunFilter,
-    model::catalogue::State,
+    model::catalogue::{Network, State},
 };
 use nix::sys::{resource, statvfs};
 
@@ -76,7 +76,7 @@ pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure
     findings.push(memory());
     findings.push(real_time());
     findings.push(pip().await);
-    findings.push(network().await);
+    findings.push(network(home).await?);
     for finding in &findings {
         if json {
             print_json(finding);
@@ -138,7 +138,7 @@ fn probe_writable(dir: &Path) -> std::io::Result<()> {
 fn disk(home: &Home) -> Finding {
     match statvfs::statvfs(&home.cache).or_else(|_| statvfs::statvfs("/")) {
         Ok(disk) => {
-            let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
+            let free = disk.blocks_available() * disk.fragment_size();
             let text = format!("{:.1} GB free", free as f64 / 1e9);
             if free < ROOM {
                 missing("disk", text, "3 GB are enough for the default model; free some, or set GPAK_HOME")
@@ -234,15 +234,16 @@ async fn pip() -> Finding {
     }
 }
 
-async fn network() -> Finding {
-    let hub = ("huggingface.co", 443);
-    let connecting = tokio::net::TcpStream::connect(hub);
-    match tokio::time::timeout(Duration::from_secs(3), connecting).await {
-        Ok(Ok(_)) => good("network", "the model hub can be reached"),
-        _ => missing(
+async fn network(home: &Home) -> Result<Finding, Failure> {
+    let store = wire::models(home)?;
+    let asking = tokio::task::spawn_blocking(move || store.hub_answers(&Network::default()));
+    Ok(if asking.await.unwrap_or(false) {
+        good("network", "the model hub can be reached")
+    } else {
+        missing(
             "network",
             "the model hub cannot be reached",
             "models come through pip, or from a file: gpak models add FILE.gguf",
-        ),
-    }
+        )
+    })
 }

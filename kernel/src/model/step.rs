@@ -24,6 +24,9 @@ pub const KEY_SEPARATOR: &str = ":";
 /// Characters in a thought, at most: enough for two sentences, too few to ramble on.
 pub const THOUGHT_LIMIT: usize = 320;
 
+/// Said with every result: a small model loses sight of the task, and of its end.
+const NUDGE: &str = "(Is something that the task asks for still missing? If not, finish.)";
+
 /// Who says a [`Turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -155,7 +158,7 @@ fn text_argument(input: &Value) -> Option<String> {
 
 fn observed(name: &str, text: &str, ok: bool) -> String {
     let what = if ok { "Result" } else { "Error" };
-    format!("{what} of {name}:\n{text}")
+    format!("{what} of {name}:\n{text}\n{NUDGE}")
 }
 
 /// A step as text, exactly as a model constrained to [`schema`] writes it.

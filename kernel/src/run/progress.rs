@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
+    entry::canonical,
     event::{CallOutcome, Refusal},
     model::{CallId, ToolCall},
     tool::Effect,
@@ -81,8 +82,7 @@ impl Progress {
 /// A call, normalised: the order of arguments, white space around text and a `./` in front of a path
 /// make no other call.
 fn key(call: &ToolCall) -> String {
-    let args = serde_json_canonicalizer::to_string(&normal(&call.args));
-    format!("{} {}", call.name, args.unwrap_or_default())
+    format!("{} {}", call.name, canonical(&normal(&call.args)))
 }
 
 fn normal(value: &Value) -> Value {

@@ -240,6 +240,26 @@ impl State {
         turn?.calls.get(id.index as usize)
     }
 
+    /// The first line of what the same call gave when it was made, with success, before `id`.
+    pub fn done_before(&self, id: CallId, call: &ToolCall) -> Option<&str> {
+        self.turns.iter().rev().find_map(|turn| {
+            let Turn::Replied {
+                number,
+                reply,
+                results,
+            } = turn
+            else {
+                return None;
+            };
+            let mut made = reply.calls.iter().zip(results);
+            let (_, result) = made.find(|(made, _)| *number < id.reply && *made == call)?;
+            let (CallOutcome::Done { output }, _) = result.as_ref()? else {
+                return None;
+            };
+            output.text.lines().next()
+        })
+    }
+
     /// Calls that can be undone and are not yet, newest first: those that were done, and those that may
     /// have been.
     pub fn undoable(&self) -> Vec<Call> {

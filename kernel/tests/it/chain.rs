@@ -80,3 +80,13 @@ fn the_known_types_are_those_that_are_written() {
         }
     }
 }
+
+#[test]
+fn numbers_are_read_back_as_they_were_written() {
+    let numbers = json!({"big": u64::MAX, "whole": 1.0, "small": 0.1, "odd": 1.7976931348623157e308});
+    let event = Event::Unknown(json!({"type": "of_tomorrow", "z": 1, "a": numbers}));
+    let entry = Entry::seal(RUN, Head::EMPTY, Timestamp::UNIX_EPOCH, event);
+    let body = entry.body();
+    assert!(body.starts_with(r#"{"a":{"big":18446744073709551615,"odd":"#), "{body}");
+    assert_eq!(Entry::open(stored(&entry, &body), Head::EMPTY), Ok(entry));
+}

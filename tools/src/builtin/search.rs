@@ -39,7 +39,7 @@ pub(super) fn spec() -> ToolSpec {
         json!({
             "pattern": {"type": "string", "minLength": 1, "description": "What to search: a word, or a regular expression."},
             "path": {"type": "string", "description": "The folder or file to search, relative to the workspace; \".\" if left out."},
-            "glob": {"type": "string", "minLength": 1, "description": "Only files like this: \"*.rs\"."},
+            "glob": {"type": "string", "minLength": 1, "description": "Only files with such a name; all files if left out."},
         }),
         1,
     )
@@ -57,26 +57,12 @@ pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolEr
     let workspace = &reader.workspace;
     let path = workspace.parse(path.as_deref().unwrap_or("."))?;
     let real = workspace.locate(&path)?;
-    let globs = |folder| {
-        glob.as_deref()
-            .map(|glob| Globs::new(workspace, folder, glob))
-            .transpose()
-    };
-    let mut files = Vec::new();
-    if workspace.root().is_dir(real.as_path()) {
-        let options = Walk {
-            recursive: true,
-            globs: globs(&real)?,
-        };
-        walk(workspace, &real, &options, |found| {
-            reader.stop.check()?;
-            files.extend((found.kind == Kind::File).then_some(found.path));
-            Ok(true)
-        })?;
-    } else {
-        files.push(real);
-    }
     let mut notes = Vec::new();
+    let mut files = files_of(reader, &real, glob.as_deref())?;
+    if let Some(glob) = glob.filter(|_| files.is_empty()) {
+        files = files_of(reader, &real, None)?;
+        notes.push(format!("no file matches {glob}, so all were searched"));
+    }
     let matcher = matcher(&pattern, false, &mut notes)?;
     let mut hits = Hits::default();
     hits.search_all(reader, &matcher, &files)?;
@@ -91,6 +77,32 @@ pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolEr
         }
     }
     Ok(hits.show(&pattern, &path, files.len() as u64, &notes))
+}
+
+/// The files to search: one, or those of a folder that match.
+fn files_of(
+    reader: &Reader<'_>,
+    real: &Inside,
+    glob: Option<&str>,
+) -> Result<Vec<Inside>, ToolError> {
+    let workspace = &reader.workspace;
+    if !workspace.root().is_dir(real.as_path()) {
+        return Ok(vec![real.clone()]);
+    }
+    let globs = glob
+        .map(|glob| Globs::new(workspace, real, glob))
+        .transpose()?;
+    let options = Walk {
+        recursive: true,
+        globs,
+    };
+    let mut files = Vec::new();
+    walk(workspace, real, &options, |found| {
+        reader.stop.check()?;
+        files.extend((found.kind == Kind::File).then_some(found.path));
+        Ok(true)
+    })?;
+    Ok(files)
 }
 
 fn matcher(

@@ -100,7 +100,7 @@ async fn an_absolute_path_inside_is_taken() {
     let path = bench.path("docs/a.md");
     assert_eq!(
         bench.call(1, "read_file", json!({"path": path})).await,
-        "docs/a.md, its only line:\na"
+        "<file path=\"docs/a.md\" lines=\"1 of 1\">\na\n</file>"
     );
     let text = bench
         .call(2, "list_files", json!({"path": bench.path("")}))
@@ -126,13 +126,13 @@ async fn links_to_the_inside_are_read_and_named_when_written() {
         bench
             .call(1, "read_file", json!({"path": "relative"}))
             .await
-            .ends_with("\na")
+            .ends_with(" of 1\">\na\n</file>")
     );
     assert!(
         bench
             .call(2, "read_file", json!({"path": "absolute/a.txt"}))
             .await
-            .ends_with("\na")
+            .ends_with(" of 1\">\na\n</file>")
     );
     let message = bench
         .refused("write_file", json!({"path": "relative", "content": "x"}))

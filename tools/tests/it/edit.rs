@@ -83,7 +83,8 @@ async fn a_text_that_stands_twice_is_answered_with_the_lines() {
         )
         .await;
     assert!(
-        message.starts_with("old stands in a.txt 2 times, at lines 1, 3; nothing was changed."),
+        message.starts_with("old stands in a.txt 2 times, at lines 1, 3; nothing was changed.")
+            && message.ends_with("\"all\":true"),
         "{message}"
     );
     assert_eq!(bench.get("a.txt"), "x = 1\ny\nx = 1\n");
@@ -138,4 +139,62 @@ async fn what_cannot_be_edited_says_what_to_do() {
         )
         .await;
     assert!(message.contains("nothing to change"), "{message}");
+}
+
+#[tokio::test]
+async fn a_text_is_replaced_everywhere_if_all_is_said() {
+    let bench = Bench::new();
+    bench.put("a.txt", "y\nx = 1; x = 1\nx = 1\n");
+    let args = json!({"path": "a.txt", "old": "x = 1", "new": "x = 2\n", "all": true});
+    assert_eq!(
+        bench.call(1, "edit_file", args).await,
+        "edited a.txt in 3 places, the first at line 2: 1 line replaced with 1 line each; it has 6 lines now"
+    );
+    assert_eq!(bench.get("a.txt"), "y\nx = 2\n; x = 2\n\nx = 2\n\n");
+    let args = json!({"path": "a.txt", "old": "y", "new": "z", "all": true});
+    assert_eq!(
+        bench.call(2, "edit_file", args).await,
+        "edited a.txt at line 1: 1 line replaced with 1 line; it has 6 lines now"
+    );
+    let after = "z\nx = 2\n; x = 2\n\nx = 2\n\n";
+    assert_eq!(bench.get("a.txt"), after);
+    let args = json!({"path": "a.txt", "old": "x = 3", "new": "x = 4", "all": true});
+    let message = bench.refused("edit_file", args).await;
+    assert!(
+        message.starts_with("old does not stand in a.txt; nothing was changed. The closest is\n"),
+        "{message}"
+    );
+    let args = json!({"path": "a.txt", "old": "x = 2", "new": "x = 4", "all": false});
+    let message = bench.refused("edit_file", args).await;
+    assert!(
+        message.starts_with("old stands in a.txt 3 times"),
+        "{message}"
+    );
+    assert_eq!(bench.get("a.txt"), after);
+    bench.undo(2, "edit_file").await.unwrap();
+    bench.undo(1, "edit_file").await.unwrap();
+    assert_eq!(bench.get("a.txt"), "y\nx = 1; x = 1\nx = 1\n");
+}
+
+#[tokio::test]
+async fn all_lines_of_windows_are_replaced_as_they_are_shown() {
+    let bench = Bench::new();
+    bench.put("a.txt", "a\r\nb\r\na\r\nb\r\n");
+    let args = json!({"path": "a.txt", "old": "a\nb", "new": "1\n2", "all": true});
+    bench.call(1, "edit_file", args).await;
+    assert_eq!(bench.get("a.txt"), "1\r\n2\r\n1\r\n2\r\n");
+}
+
+#[tokio::test]
+async fn replacing_many_places_makes_no_file_that_is_too_large() {
+    let bench = Bench::new();
+    let before = "x".repeat(100_000);
+    bench.put("a.txt", &before);
+    let args = json!({"path": "a.txt", "old": "x", "new": "y".repeat(1000), "all": true});
+    let message = bench.refused("edit_file", args).await;
+    assert!(
+        message.contains("100000 times") && message.contains("would be too large"),
+        "{message}"
+    );
+    assert_eq!(bench.get("a.txt"), before);
 }

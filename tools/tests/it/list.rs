@@ -14,13 +14,14 @@ async fn each_text_file_is_listed_with_its_lines() {
     let text = bench.call(1, "list_files", json!({"path": "docs/"})).await;
     assert_eq!(
         text,
-        "docs: 5 files, 1 folder, 3 lines in all\n\
+        "docs: 6 files, 1 folder, 4 lines in all\n\
          docs/a.md (2 lines, 8 bytes)\n\
          docs/away (link to /etc/passwd, which is not in the workspace)\n\
          docs/b.md (1 line, 6 bytes)\n\
          docs/empty (0 lines, 0 bytes)\n\
          docs/logo.png (11 bytes, a PNG image)\n\
-         docs/sub/ (1 entry)"
+         docs/sub/ (1 entry)\n\
+         docs/sub/c.md (1 line, 2 bytes)"
     );
 }
 
@@ -115,7 +116,9 @@ async fn what_is_no_folder_is_answered_all_the_same() {
     );
     assert_eq!(
         bench.call(3, "list_files", json!({"glob": "*.rs"})).await,
-        "no file under . matches *.rs"
+        ".: 1 file, 1 folder; nothing matches *.rs, so this is what is in the folder itself\n\
+         a.txt (2 lines, 4 bytes)\n\
+         none/ (0 entries)"
     );
     let message = bench.refused("list_files", json!({"path": "non"})).await;
     assert!(message.contains("did you mean \"none\"?"), "{message}");
@@ -148,5 +151,109 @@ async fn a_long_list_is_cut_and_says_so() {
     assert!(
         text.lines().last().unwrap().contains("of 500 shown"),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn folders_inside_are_listed_too_where_there_is_little_in_them() {
+    let bench = Bench::new();
+    bench.put("a/b/deep.md", "x\n");
+    bench.put("a.md", "x\n");
+    for number in 0..36 {
+        bench.put(&format!("many/{number:02}.txt"), "x\n");
+    }
+    let text = bench.call(1, "list_files", json!({"path": "a"})).await;
+    assert_eq!(
+        text,
+        "a: 1 file, 1 folder\na/b/ (1 entry)\na/b/deep.md (1 line, 2 bytes)"
+    );
+    // 41 entries with those in the folders inside.
+    let large = ".: 1 file, 2 folders\na/ (1 entry)\na.md (1 line, 2 bytes)\nmany/ (36 entries)";
+    assert_eq!(bench.call(2, "list_files", json!({})).await, large);
+    std::fs::remove_file(bench.path("many/35.txt")).unwrap();
+    let text = bench.call(3, "list_files", json!({})).await;
+    assert!(
+        text.starts_with(".: 37 files, 3 folders, 37 lines in all\n"),
+        "{text}"
+    );
+    let lines: Vec<_> = text.lines().skip(2).collect();
+    assert_eq!(lines.len(), 40);
+    assert_eq!(
+        lines[..4],
+        [
+            "a/ (1 entry)",
+            "a/b/ (1 entry)",
+            "a/b/deep.md (1 line, 2 bytes)",
+            "a.md (1 line, 2 bytes)"
+        ]
+    );
+    assert_eq!(lines[39], "many/34.txt (1 line, 2 bytes)");
+    let flat = bench
+        .call(4, "list_files", json!({"recursive": false}))
+        .await;
+    assert_eq!(flat, large.replace("36 entries", "35 entries"));
+}
+
+#[tokio::test]
+async fn what_is_ignored_is_no_less_there_in_the_folder_that_is_listed() {
+    let bench = Bench::new();
+    bench.put(".gitignore", "target\n*.log\n");
+    bench.put("logs/a.log", "x\n");
+    bench.put("crate/run.log", "x\n");
+    bench.put("crate/src/lib.rs", "x\n");
+    bench.put("crate/src/run.log", "x\n");
+    bench.put("crate/target/out.rs", "x\n");
+    assert_eq!(
+        bench.call(1, "list_files", json!({"path": "logs"})).await,
+        "logs: 1 file\nlogs/a.log (1 line, 2 bytes)"
+    );
+    assert_eq!(
+        bench.call(2, "list_files", json!({"path": "crate"})).await,
+        "crate: 2 files, 2 folders, 2 lines in all; without what .gitignore leaves out\n\
+         crate/run.log (1 line, 2 bytes)\n\
+         crate/src/ (2 entries)\n\
+         crate/src/lib.rs (1 line, 2 bytes)\n\
+         crate/target/ (1 entry)"
+    );
+}
+
+#[tokio::test]
+async fn a_glob_that_matches_nothing_is_answered_with_what_there_is() {
+    let bench = Bench::new();
+    bench.put("docs/a.md", "a\n");
+    bench.put("docs/sub/b.md", "b\n");
+    let all = "docs/a.md (1 line, 2 bytes)\ndocs/sub/ (1 entry)\ndocs/sub/b.md (1 line, 2 bytes)";
+    let args = json!({"path": "docs", "glob": "*.rs"});
+    assert_eq!(
+        bench.call(1, "list_files", args).await,
+        format!(
+            "docs: 2 files, 1 folder, 2 lines in all; nothing matches *.rs, so this is all there is\n{all}"
+        )
+    );
+    for number in 0..50 {
+        bench.put(&format!("docs/sub/{number}.txt"), "x\n");
+    }
+    let args = json!({"path": "docs", "glob": "*.rs"});
+    assert_eq!(
+        bench.call(2, "list_files", args).await,
+        "docs: 1 file, 1 folder; nothing matches *.rs, so this is what is in the folder itself\n\
+         docs/a.md (1 line, 2 bytes)\n\
+         docs/sub/ (51 entries)"
+    );
+    let args = json!({"path": "docs", "glob": "*.rs", "recursive": true});
+    let text = bench.call(3, "list_files", args).await;
+    assert!(
+        text.starts_with("docs: 52 files, 1 folder, 52 lines in all; nothing matches *.rs, so this is all there is\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ndocs/sub/49.txt (1 line, 2 bytes)"),
+        "{text}"
+    );
+    std::fs::create_dir(bench.path("none")).unwrap();
+    let args = json!({"path": "none", "glob": "*.rs"});
+    assert_eq!(
+        bench.call(4, "list_files", args).await,
+        "none is an empty folder"
     );
 }

@@ -14,7 +14,10 @@ async fn a_file_is_shown_with_its_number_of_lines() {
     let text = bench
         .call(1, "read_file", json!({"path": "grüße/日本.txt"}))
         .await;
-    assert_eq!(text, "grüße/日本.txt, all 3 lines:\neins\nzwei\ndrei");
+    assert_eq!(
+        text,
+        "<file path=\"grüße/日本.txt\" lines=\"1-3 of 3\">\neins\nzwei\ndrei\n</file>"
+    );
     let text = bench
         .call(
             2,
@@ -22,7 +25,10 @@ async fn a_file_is_shown_with_its_number_of_lines() {
             json!({"path": "grüße/日本.txt", "from_line": 2, "to_line": 2}),
         )
         .await;
-    assert_eq!(text, "grüße/日本.txt, line 2 of 3:\nzwei");
+    assert_eq!(
+        text,
+        "<file path=\"grüße/日本.txt\" lines=\"2 of 3\">\nzwei\n</file>"
+    );
     let text = bench
         .call(
             3,
@@ -30,7 +36,10 @@ async fn a_file_is_shown_with_its_number_of_lines() {
             json!({"path": "grüße/日本.txt", "from_line": 2, "to_line": 99}),
         )
         .await;
-    assert_eq!(text, "grüße/日本.txt, lines 2-3 of 3:\nzwei\ndrei");
+    assert_eq!(
+        text,
+        "<file path=\"grüße/日本.txt\" lines=\"2-3 of 3\">\nzwei\ndrei\n</file>"
+    );
 }
 
 #[tokio::test]
@@ -49,15 +58,16 @@ async fn a_long_file_is_read_in_parts_that_add_up() {
             .await;
         assert!(text.len() < 8400);
         assert!(
-            text.starts_with(&format!("long.txt, lines {next}-")),
+            text.starts_with(&format!("<file path=\"long.txt\" lines=\"{next}-")),
             "{}",
             &text[..40]
         );
         let body = text.split_once('\n').unwrap().1;
-        let (body, rest) = body.split_once("\n…").unwrap_or((body, ""));
+        let (body, rest) = body.split_once("\n</file>").unwrap();
         read += body;
         read += "\n";
         let Some(at) = rest.find("\"from_line\":") else {
+            assert_eq!(rest, "");
             break;
         };
         next = rest[at + 12..].trim_end_matches('}').parse().unwrap();
@@ -158,7 +168,7 @@ async fn a_huge_line_is_cut_between_characters_and_the_next_can_be_read() {
         .await;
     assert_eq!(
         text,
-        "huge.txt, line 1 of 3:\nfirst\n…truncated; for more use read_file {\"path\":\"huge.txt\",\"from_line\":2}"
+        "<file path=\"huge.txt\" lines=\"1 of 3\">\nfirst\n</file>\n…truncated; for more use read_file {\"path\":\"huge.txt\",\"from_line\":2}"
     );
     let text = bench
         .call(2, "read_file", json!({"path": "huge.txt", "from_line": 2}))
@@ -177,7 +187,10 @@ async fn a_huge_line_is_cut_between_characters_and_the_next_can_be_read() {
     let text = bench
         .call(3, "read_file", json!({"path": "huge.txt", "from_line": 3}))
         .await;
-    assert_eq!(text, "huge.txt, line 3 of 3:\nlast");
+    assert_eq!(
+        text,
+        "<file path=\"huge.txt\" lines=\"3 of 3\">\nlast\n</file>"
+    );
 }
 
 #[tokio::test]
@@ -199,7 +212,10 @@ async fn a_file_of_two_gigabytes_is_read_in_passing() {
             json!({"path": "big.txt", "from_line": 3, "to_line": 4}),
         )
         .await;
-    assert_eq!(text, "big.txt, lines 3-4 of 10002:\na line\na line");
+    assert_eq!(
+        text,
+        "<file path=\"big.txt\" lines=\"3-4 of 10002\">\na line\na line\n</file>"
+    );
     let text = bench
         .call(
             2,
@@ -207,7 +223,10 @@ async fn a_file_of_two_gigabytes_is_read_in_passing() {
             json!({"path": "big.txt", "from_line": 10002}),
         )
         .await;
-    assert_eq!(text, "big.txt, line 10002 of 10002:\nthe end");
+    assert_eq!(
+        text,
+        "<file path=\"big.txt\" lines=\"10002 of 10002\">\nthe end\n</file>"
+    );
     let text = bench.call(3, "read_file", json!({"path": "zeros"})).await;
     assert_eq!(
         text,

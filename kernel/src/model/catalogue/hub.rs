@@ -52,6 +52,12 @@ pub(super) fn fetch(
     }
 }
 
+/// Whether the hub answers at all about this file.
+pub(super) fn answers(network: &Network, repository: &str, path: &str) -> bool {
+    let url = address(network, repository, path).ok();
+    url.is_some_and(|url| agent(network.connect).head(&url).call().is_ok())
+}
+
 fn address(network: &Network, repository: &str, path: &str) -> Result<String, Failure> {
     let mut builder = ApiBuilder::from_env().with_progress(false).with_token(None);
     if let Some(endpoint) = &network.hub {

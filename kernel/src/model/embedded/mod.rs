@@ -115,13 +115,11 @@ fn setup(path: &Path, options: Options) -> Result<Setup, ModelError> {
     })
 }
 
-/// The model that tests run.
+/// The model that tests run: a small one, fetched once.
 #[cfg(test)]
 fn test_model() -> PathBuf {
-    std::env::var_os("GPAK_TEST_MODEL").map_or_else(
-        || "/root/models/smollm2-135m-instruct-q4_1.gguf".into(),
-        PathBuf::from,
-    )
+    let fetched = || super::catalogue::testkit::small_model().unwrap();
+    std::env::var_os("GPAK_TEST_MODEL").map_or_else(fetched, PathBuf::from)
 }
 
 #[cfg(test)]

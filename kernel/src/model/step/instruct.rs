@@ -22,9 +22,10 @@ pub fn instructions(tools: &[ToolSpec]) -> String {
     for tool in tools {
         describe(&mut text, tool);
     }
-    if let Some(example) = example(tools) {
-        text.push_str("\n# Example of another task\n");
-        text.push_str(&example);
+    let examples: String = examples().iter().filter_map(|one| show(tools, one)).collect();
+    if !examples.is_empty() {
+        text.push_str("\n# Examples of other tasks\n");
+        text.push_str(&examples);
     }
     text.truncate(text.trim_end().len());
     text
@@ -91,45 +92,112 @@ fn kind_of_item(items: &Value) -> String {
     }
 }
 
-/// A step of the worked example: a thought, a tool, its arguments, and what it says.
+/// A small task from beginning to end. A small model needs to have seen some.
+struct Example {
+    task: &'static str,
+    steps: Vec<Shown>,
+}
+
+/// A step of an example: a thought, a tool, its arguments, and what it says.
 type Shown = (&'static str, &'static str, Value, &'static str);
 
-/// A small task from beginning to end, with those of its steps whose tools are there. A small model
-/// needs to have seen one.
-fn example(tools: &[ToolSpec]) -> Option<String> {
-    let task = "Count the guests in the guest list and write the number to guests/count.txt";
-    let steps: [Shown; 4] = [
-        (
-            "I do not know where the guest list is, so I look at the files.",
-            "list_files",
-            json!({"path": "."}),
-            "guests/list.txt\nREADME.md",
-        ),
-        (
-            "guests/list.txt must be the guest list. I read it to count the guests.",
-            "read_file",
-            json!({"path": "guests/list.txt"}),
-            "Ada\nGrace\nAlan",
-        ),
-        (
-            "The guests are Ada, Grace and Alan, so there are 3. I write the number.",
-            "write_file",
-            json!({"path": "guests/count.txt", "content": "3\n"}),
-            "wrote guests/count.txt (2 bytes)",
-        ),
-        (
-            "The number is written, so everything that was asked is done.",
-            "finish",
-            json!({"answer": "There are 3 guests. I wrote the number to guests/count.txt."}),
-            "",
-        ),
-    ];
-    let possible: Vec<&Shown> = steps.iter().filter(|step| fits(tools, step)).collect();
-    if possible.len() < 3 {
+/// One task that only asks, one that wants a new file, one that wants several changed: a model that has
+/// only seen files being written writes files nobody asked for.
+fn examples() -> [Example; 3] {
+    [asked(), written(), changed()]
+}
+
+fn asked() -> Example {
+    Example {
+        task: "Which port does the mail server use?",
+        steps: vec![
+            (
+                "I do not know where the port is set, so I search all files for it.",
+                "search_files",
+                json!({"pattern": "port"}),
+                "conf/web.ini:4: port = 80\nconf/mail.ini:7: port = 2525",
+            ),
+            (
+                "conf/mail.ini is the mail server's, and says 2525. I was only asked, so I answer.",
+                "finish",
+                json!({"answer": "The mail server uses port 2525 (conf/mail.ini)."}),
+                "",
+            ),
+        ],
+    }
+}
+
+fn written() -> Example {
+    Example {
+        task: "Write how many guests are in the guest list to guests/count.txt",
+        steps: vec![
+            (
+                "I do not know where the guest list is, so I look at the files.",
+                "list_files",
+                json!({"path": "."}),
+                "guests/list.txt (3 lines, 15 bytes)\nREADME.md (9 lines, 310 bytes)",
+            ),
+            (
+                "guests/list.txt must be the guest list. I read it to count the guests.",
+                "read_file",
+                json!({"path": "guests/list.txt"}),
+                "<file path=\"guests/list.txt\" lines=\"1-3 of 3\">\nAda\nGrace\nAlan\n</file>",
+            ),
+            (
+                "The guests are Ada, Grace and Alan, so there are 3. I write the number.",
+                "write_file",
+                json!({"path": "guests/count.txt", "content": "3\n"}),
+                "wrote guests/count.txt (1 line, 2 bytes)",
+            ),
+            (
+                "The number is written, and nothing else was asked.",
+                "finish",
+                json!({"answer": "There are 3 guests; guests/count.txt says so."}),
+                "",
+            ),
+        ],
+    }
+}
+
+fn changed() -> Example {
+    Example {
+        task: "Our dog is now called Rex, not Max. Correct the files in the folder pets.",
+        steps: vec![
+            (
+                "I search the folder pets for every place where Max stands.",
+                "search_files",
+                json!({"pattern": "Max", "path": "pets"}),
+                "pets/food.txt:2: Max: 400 g\npets/walk.txt:1: Max walks at 8.\npets/walk.txt:5: Max sleeps.",
+            ),
+            (
+                "Max stands in pets/food.txt and pets/walk.txt. I change the first file.",
+                "edit_file",
+                json!({"path": "pets/food.txt", "old": "Max", "new": "Rex", "all": true}),
+                "edited pets/food.txt at line 2",
+            ),
+            (
+                "pets/walk.txt is left. I change it too.",
+                "edit_file",
+                json!({"path": "pets/walk.txt", "old": "Max", "new": "Rex", "all": true}),
+                "edited pets/walk.txt in 2 places",
+            ),
+            (
+                "Both files are changed, and nothing else was asked.",
+                "finish",
+                json!({"answer": "I changed Max to Rex in pets/food.txt and pets/walk.txt."}),
+                "",
+            ),
+        ],
+    }
+}
+
+/// An example, if each of its steps can be taken with these tools.
+fn show(tools: &[ToolSpec], example: &Example) -> Option<String> {
+    if !example.steps.iter().all(|step| fits(tools, step)) {
         return None;
     }
-    let mut text = format!("Task: {task}\n");
-    for (thought, tool, args, result) in possible {
+    let mut text = format!("\nTask: {}\n", example.task);
+    for (thought, tool, args, result) in &example.steps {
         let _ = writeln!(text, "{}", write(thought, tool, args));
         if !result.is_empty() {
             let _ = writeln!(text, "Result of {tool}:\n{result}");

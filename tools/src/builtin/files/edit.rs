@@ -1,4 +1,4 @@
-//! `edit_file`: replaces a piece of text that stands in a file exactly once.
+//! `edit_file`: replaces a piece of text that stands in a file exactly once, or every time it stands there.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     text::{Content, LineCount, head, many, sniff},
-    workspace::{Inside, Workspace, rejected},
+    workspace::{Inside, Place, Workspace, rejected},
 };
 
-/// Larger files are edited by a command.
+/// Larger files are edited by a command, and none is made larger by replacing many places.
 const EDITED: u64 = 32 * 1024 * 1024;
 /// How many lines are compared with what was not found, and how much of a line is shown.
 const COMPARED: usize = 5_000;
@@ -32,26 +32,67 @@ struct Args {
     path: String,
     old: String,
     new: String,
+    all: Option<bool>,
 }
 
 pub(in crate::builtin) fn spec() -> ToolSpec {
     super::super::spec(
         "edit_file",
-        "Replace one piece of text in a file. `old` must stand in the file exactly once, so give whole lines, exactly as read_file shows them.",
+        "Replace text in a file. `old` must stand in the file exactly as given, and only once, unless `all` is true.",
         Effect::Reversible,
         json!({
             "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace."},
             "old": {"type": "string", "minLength": 1, "description": "The text to replace."},
             "new": {"type": "string", "description": "The text to put there."},
+            "all": {"type": "boolean", "description": "Whether to replace it everywhere in the file."},
         }),
         3,
     )
 }
 
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
-    let Args { path, old, new } = arguments(args)?;
+    let Args {
+        path,
+        old,
+        new,
+        all,
+    } = arguments(args)?;
     let place = workspace.place(&workspace.parse(&path)?)?;
     writable(&place)?;
+    let path = place.path();
+    let text = text_of(workspace, &place)?;
+    let edit = find(path, &text, &old, &new, all.unwrap_or(false))?;
+    if edit.times > 1 && edit.size_in(&text) > EDITED {
+        return Err(rejected(format!(
+            "old stands in {path} {} times, and with new in its place everywhere the file would be too large; nothing was changed. Give a shorter new, or more of the lines around the place you mean",
+            edit.times
+        )));
+    }
+    let edited = text.replace(edit.old.as_ref(), &edit.new);
+    let line = line_of(&text, edit.at);
+    let (places, each) = match edit.times {
+        1 => (format!("at line {line}"), ""),
+        times => (
+            format!("in {times} places, the first at line {line}"),
+            " each",
+        ),
+    };
+    let said = format!(
+        "edited {path} {places}: {} replaced with {}{each}; it has {} now",
+        many(LineCount::of(edit.old.as_bytes()), "line"),
+        many(LineCount::of(edit.new.as_bytes()), "line"),
+        many(LineCount::of(edited.as_bytes()), "line")
+    );
+    Ok(Plan {
+        said,
+        act: Act::Write {
+            place,
+            bytes: edited.into_bytes(),
+        },
+    })
+}
+
+fn text_of(workspace: &Workspace, place: &Place) -> Result<String, ToolError> {
     let path = place.path();
     let Some(metadata) = place.metadata()? else {
         return Err(workspace.not_found(path));
@@ -67,47 +108,45 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
             "{path} is too large or no plain file; edit it with run_command"
         )));
     }
-    let bytes = read_all(&place)?;
+    let bytes = read_all(place)?;
     if let Content::Binary(kind) = sniff(&bytes) {
         return Err(rejected(format!(
             "{path} is binary ({kind}) and cannot be edited as text"
         )));
     }
-    let text = String::from_utf8(bytes).map_err(|_| {
+    String::from_utf8(bytes).map_err(|_| {
         rejected(format!(
             "{path} is not UTF-8 text; edit it with run_command"
         ))
-    })?;
-    let edit = find(path, &text, &old, &new)?;
-    let (before, rest) = (
-        text.get(..edit.at).unwrap_or_default(),
-        text.get(edit.at + edit.old.len()..),
-    );
-    let edited = [before, &edit.new, rest.unwrap_or_default()].concat();
-    let line = line_of(&text, edit.at);
-    let total = LineCount::of(edited.as_bytes());
-    let said = format!(
-        "edited {path} at line {line}: {} replaced with {}; it has {} now",
-        many(LineCount::of(edit.old.as_bytes()), "line"),
-        many(LineCount::of(edit.new.as_bytes()), "line"),
-        many(total, "line")
-    );
-    Ok(Plan {
-        said,
-        act: Act::Write {
-            place,
-            bytes: edited.into_bytes(),
-        },
     })
 }
 
 struct Edit<'a> {
+    /// Where it stands first.
     at: usize,
+    /// How often it stands there.
+    times: usize,
     old: Cow<'a, str>,
     new: Cow<'a, str>,
 }
 
-fn find<'a>(path: &Inside, text: &str, old: &'a str, new: &'a str) -> Result<Edit<'a>, ToolError> {
+impl Edit<'_> {
+    /// How many bytes `text` has once it is made.
+    fn size_in(&self, text: &str) -> u64 {
+        let (times, old, new) = (self.times as u64, self.old.len(), self.new.len());
+        (text.len() as u64)
+            .saturating_sub(times.saturating_mul(old as u64))
+            .saturating_add(times.saturating_mul(new as u64))
+    }
+}
+
+fn find<'a>(
+    path: &Inside,
+    text: &str,
+    old: &'a str,
+    new: &'a str,
+    all: bool,
+) -> Result<Edit<'a>, ToolError> {
     if old.is_empty() {
         return Err(rejected(format!(
             "old is empty; give the text to replace, or use write_file {{\"path\":\"{path}\"}} to write the whole file"
@@ -120,6 +159,7 @@ fn find<'a>(path: &Inside, text: &str, old: &'a str, new: &'a str) -> Result<Edi
     }
     let mut edit = Edit {
         at: 0,
+        times: 0,
         old: old.into(),
         new: new.into(),
     };
@@ -134,8 +174,12 @@ fn find<'a>(path: &Inside, text: &str, old: &'a str, new: &'a str) -> Result<Edi
             .collect();
     }
     match *places {
-        [at] => Ok(Edit { at, ..edit }),
         [] => Err(absent(path, text, old, new)),
+        [at, ref more @ ..] if all || more.is_empty() => Ok(Edit {
+            at,
+            times: places.len(),
+            ..edit
+        }),
         _ => Err(ambiguous(path, text, &places)),
     }
 }
@@ -152,7 +196,7 @@ fn ambiguous(path: &Inside, text: &str, places: &[usize]) -> ToolError {
         ""
     };
     rejected(format!(
-        "old stands in {path} {} times, at lines {}{more}; nothing was changed. Give more of the lines around the one you mean, so that old stands there only once",
+        "old stands in {path} {} times, at lines {}{more}; nothing was changed. Give more of the lines around the one you mean, so that old stands there only once, or replace it everywhere with \"all\":true",
         places.len(),
         lines.join(", ")
     ))

@@ -16,6 +16,8 @@ const COUNTED: u64 = 16 * 1024 * 1024;
 const COUNTED_IN_ALL: u64 = 256 * 1024 * 1024;
 /// More entries are not looked at.
 const SEEN: usize = 20_000;
+/// Where a call does not say whether to list the folders inside too, they are if that makes no more entries.
+const SMALL: usize = 40;
 
 #[derive(Deserialize)]
 struct Args {
@@ -40,8 +42,8 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         Effect::Pure,
         json!({
             "path": {"type": "string", "description": "The folder, relative to the workspace; \".\" if left out."},
-            "recursive": {"type": "boolean", "description": "Whether to list the folders inside it too."},
-            "glob": {"type": "string", "minLength": 1, "description": "Only files like this, in all folders inside: \"*.md\"."},
+            "recursive": {"type": "boolean", "description": "Whether to list the folders inside it too; if left out, only where there is little in them."},
+            "glob": {"type": "string", "minLength": 1, "description": "Only files with such a name, in all folders inside; all files if left out."},
             "sort": {"type": "string", "enum": ["name", "lines", "size"], "description": "By name, or the longest or the largest first."},
         }),
         0,
@@ -70,57 +72,127 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
     let (_, metadata) = workspace
         .open_located(&real)
         .map_err(|e| io_error("open", &path, &e))?;
-    let mut counted = 0;
     if !metadata.is_dir() {
-        let entry = look(
-            reader,
-            Found {
-                path: real,
-                kind: Kind::File,
-            },
-            &mut counted,
-        )?;
-        let about = entry.map(|entry| entry.about).unwrap_or_default();
+        let file = Found {
+            path: real,
+            kind: Kind::File,
+        };
+        let about = look(reader, file, &mut 0)?.map(|entry| entry.about);
         return Ok(format!(
-            "{path} is a file, not a folder: {about}; use read_file {{\"path\":\"{path}\"}} to read it"
+            "{path} is a file, not a folder: {}; use read_file {{\"path\":\"{path}\"}} to read it",
+            about.unwrap_or_default()
         ));
     }
-    let globs = glob
-        .as_deref()
-        .map(|glob| Globs::new(workspace, &real, glob))
-        .transpose()?;
-    let options = Walk {
-        recursive: recursive.unwrap_or(globs.is_some()),
-        globs,
+    let (chosen, unmatched) = match glob.as_deref() {
+        None => (choose(reader, &real, recursive)?, None),
+        Some(glob) => {
+            let matching = matching(reader, &real, glob)?;
+            if matching.found.is_empty() {
+                (choose(reader, &real, recursive)?, Some(glob))
+            } else {
+                (matching, None)
+            }
+        }
     };
-    let (mut entries, mut seen) = (Vec::new(), 0);
-    walk(workspace, &real, &options, |found| {
+    let notes = notes(reader, &chosen, unmatched);
+    let (mut entries, mut counted) = (Vec::new(), 0);
+    for found in chosen.found {
         reader.stop.check()?;
-        seen += 1;
         entries.extend(look(reader, found, &mut counted)?);
-        Ok(seen < SEEN)
-    })?;
+    }
+    if entries.is_empty() {
+        return Ok(format!("{path} is an empty folder"));
+    }
     match sort.unwrap_or(Sort::Name) {
         Sort::Name => {}
         Sort::Lines => entries.sort_by_key(|entry| std::cmp::Reverse(entry.lines)),
         Sort::Size => entries.sort_by_key(|entry| std::cmp::Reverse(entry.size)),
     }
-    if entries.is_empty() {
-        return Ok(match glob {
-            Some(glob) => format!("no file under {path} matches {glob}"),
-            None => format!("{path} is an empty folder"),
-        });
+    Ok(show(reader, &path, &entries, &notes))
+}
+
+/// What is to be listed, by name.
+struct Chosen {
+    found: Vec<Found>,
+    /// Whether it was looked for in the folders inside too.
+    deep: bool,
+}
+
+fn matching(reader: &Reader<'_>, folder: &Inside, glob: &str) -> Result<Chosen, ToolError> {
+    let options = Walk {
+        recursive: true,
+        globs: Some(Globs::new(&reader.workspace, folder, glob)?),
+    };
+    Ok(Chosen {
+        found: collect(reader, folder, &options, SEEN)?,
+        deep: true,
+    })
+}
+
+fn choose(
+    reader: &Reader<'_>,
+    folder: &Inside,
+    recursive: Option<bool>,
+) -> Result<Chosen, ToolError> {
+    let walk = |recursive, most| {
+        let options = Walk {
+            recursive,
+            globs: None,
+        };
+        collect(reader, folder, &options, most)
+    };
+    if let Some(deep) = recursive {
+        let found = walk(deep, SEEN)?;
+        return Ok(Chosen { found, deep });
     }
+    // Both walks: what stands in the folder itself is listed even if it is ignored.
+    let mut found = walk(false, SEEN)?;
+    let mut within = walk(true, SMALL + 1)?;
+    let seen = within.len();
+    within.retain(|one| one.path.parent().as_ref() != Some(folder));
+    let deep = !within.is_empty() && seen <= SMALL && found.len() + within.len() <= SMALL;
+    if deep {
+        found.append(&mut within);
+        found.sort_by(|a, b| a.path.names().cmp(b.path.names()));
+    }
+    Ok(Chosen { found, deep })
+}
+
+fn collect(
+    reader: &Reader<'_>,
+    folder: &Inside,
+    options: &Walk,
+    most: usize,
+) -> Result<Vec<Found>, ToolError> {
+    let mut all = Vec::new();
+    walk(&reader.workspace, folder, options, |found| {
+        reader.stop.check()?;
+        all.push(found);
+        Ok(all.len() < most)
+    })?;
+    Ok(all)
+}
+
+fn notes(reader: &Reader<'_>, chosen: &Chosen, unmatched: Option<&str>) -> Vec<String> {
     let mut notes = Vec::new();
-    if seen >= SEEN {
+    if chosen.found.len() >= SEEN {
         notes.push(format!(
             "only the first {SEEN} were looked at, there are more"
         ));
     }
-    if options.recursive && workspace.root().exists(".gitignore") {
+    let passed_by = chosen.deep || unmatched.is_some();
+    if passed_by && reader.workspace.root().exists(".gitignore") {
         notes.push("without what .gitignore leaves out".to_owned());
     }
-    Ok(show(reader, &path, &entries, &notes))
+    if let Some(glob) = unmatched {
+        let is_all = chosen.deep || chosen.found.iter().all(|one| one.kind != Kind::Folder);
+        notes.push(if is_all {
+            format!("nothing matches {glob}, so this is all there is")
+        } else {
+            format!("nothing matches {glob}, so this is what is in the folder itself")
+        });
+    }
+    notes
 }
 
 fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String]) -> String {

@@ -96,13 +96,16 @@ fn show(path: &Inside, from: u64, lines: &Lines) -> Result<String, ToolError> {
     } else {
         format!("more than {}", lines.total)
     };
-    let head = match (from, lines.counted && last == lines.total) {
-        (1, true) if last == 1 => format!("{path}, its only line:"),
-        (1, true) => format!("{path}, all {last} lines:"),
-        _ if from == last => format!("{path}, line {from} of {total}:"),
-        _ => format!("{path}, lines {from}-{last} of {total}:"),
+    let range = if from == last {
+        from.to_string()
+    } else {
+        format!("{from}-{last}")
     };
-    let mut text = format!("{head}\n{}", lines.text());
+    // Tags, so that no small model takes what is said about the file for a line of it.
+    let mut text = format!(
+        "<file path=\"{path}\" lines=\"{range} of {total}\">\n{}\n</file>",
+        lines.text()
+    );
     if lines.cut > 0 {
         text += &format!(
             "\n…truncated: line {last} goes on for {}",

@@ -19,6 +19,7 @@ use candle_nn::{
 use super::{
     gguf::Gguf,
     shape::{Dimensions, Rope},
+    single,
 };
 
 /// Whether to stop now. Asked between layers and between tensors.
@@ -67,11 +68,18 @@ struct Layer {
 struct Linear {
     weight: QMatMul,
     bias: Option<Tensor>,
+    /// The same weight, where single rows have a better way.
+    single: Option<Arc<QTensor>>,
 }
 
 impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.forward(x)?;
+        let y = match &self.single {
+            Some(weight) if x.dims().iter().rev().skip(1).all(|rows| *rows == 1) => {
+                single::product(weight, x)?
+            }
+            _ => self.weight.forward(x)?,
+        };
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
@@ -393,9 +401,12 @@ impl<'a> Source<'a> {
     }
 
     fn linear(&mut self, name: &str) -> Result<Linear> {
-        let weight = QMatMul::from_arc(self.quantised(&format!("{name}.weight"))?)?;
-        let bias = self.maybe(&format!("{name}.bias"))?;
-        let linear = Linear { weight, bias };
+        let weight = self.quantised(&format!("{name}.weight"))?;
+        let linear = Linear {
+            single: single::is_better(&weight).then(|| Arc::clone(&weight)),
+            weight: QMatMul::from_arc(weight)?,
+            bias: self.maybe(&format!("{name}.bias"))?,
+        };
         if let QMatMul::QTensor(weight) = &linear.weight {
             // The kernels repack a weight at its first use with several rows: here, where another
             // thread does the same with another layer, and not in the first prompt.

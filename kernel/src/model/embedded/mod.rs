@@ -18,6 +18,7 @@ mod measure;
 mod prompt;
 mod sample;
 mod shape;
+mod single;
 mod state;
 mod threads;
 mod tokens;

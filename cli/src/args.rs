@@ -12,7 +12,12 @@ use crate::settings::BudgetChange;
 
 /// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
 #[derive(Debug, Parser)]
-#[command(name = "gpak", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "gpak",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Prints JSON, one object a line, on standard output
     #[arg(long, global = true)]
@@ -93,11 +98,17 @@ pub struct RunArgs {
     pub model: Option<String>,
 
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
     pub place: Place,
 
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
     pub bounds: Bounds,
 }
 
@@ -112,7 +123,10 @@ pub struct ResumeArgs {
     pub model: Option<String>,
 
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
     pub bounds: Bounds,
 }
 
@@ -266,7 +280,10 @@ pub enum ConfigCommand {
         #[arg(long)]
         origin: bool,
         #[command(flatten)]
-        #[allow(missing_docs, reason = "clap shows the doc comment of a flattened field")]
+        #[allow(
+            missing_docs,
+            reason = "clap shows the doc comment of a flattened field"
+        )]
         place: Place,
     },
     /// Print where settings, data and models are kept

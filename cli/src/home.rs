@@ -30,7 +30,8 @@ impl Home {
             });
         }
         let dirs = ProjectDirs::from("", "", "gpak").ok_or_else(|| {
-            Failure::new("this user has no home folder").help("set GPAK_HOME to a folder of your own")
+            Failure::new("this user has no home folder")
+                .help("set GPAK_HOME to a folder of your own")
         })?;
         Ok(Self {
             config: dirs.config_dir().to_owned(),

@@ -71,7 +71,9 @@ fn question(waiting: &Waiting, preview: Option<&str>) -> Option<String> {
 fn read_line(prompt: &str) -> Option<String> {
     let mut error = std::io::stderr();
     // If the terminal is gone there is nobody to read the prompt, and the read below says so.
-    let _ = error.write_all(prompt.as_bytes()).and_then(|()| error.flush());
+    let _ = error
+        .write_all(prompt.as_bytes())
+        .and_then(|()| error.flush());
     let mut line = String::new();
     match std::io::stdin().lock().read_line(&mut line) {
         Ok(0) | Err(_) => None,

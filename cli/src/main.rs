@@ -51,7 +51,10 @@ fn report(failure: Failure, json: bool) {
 
 fn start(cli: Cli) -> Result<u8, Failure> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GPAK_LOG").unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -8,8 +8,9 @@ use std::{
 
 use gpak_kernel::model::catalogue::{CatalogueError, Located, Network, Notice, Store, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
 
-use crate::failure::{Failure, USAGE};
+use crate::failure::{Failure, INTERRUPTED, USAGE};
 
 /// How often a line is printed where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
@@ -17,17 +18,25 @@ const EVERY: Duration = Duration::from_secs(5);
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         let mut failure = Self::new(error.to_string());
-        if matches!(error, CatalogueError::Unknown { .. } | CatalogueError::NoFile { .. }) {
-            failure.code = USAGE;
-        }
+        failure.code = match error {
+            CatalogueError::Unknown { .. } | CatalogueError::NoFile { .. } => USAGE,
+            CatalogueError::Cancelled => INTERRUPTED,
+            _ => failure.code,
+        };
         failure
     }
 }
 
-/// The model of that id, fetched first if it is known and not here.
-pub async fn on_demand(store: Store, id: String) -> Result<Located, Failure> {
-    blocking(move || match store.locate(&id, &mut Progress::new()) {
-        Err(CatalogueError::Absent { .. }) => fetch(&store, &id),
+/// The model of that id, fetched first if it is known and not here. Stops when it is told to; what was
+/// fetched is kept.
+pub async fn on_demand(
+    store: Store,
+    id: String,
+    stop: CancellationToken,
+) -> Result<Located, Failure> {
+    let mut progress = Progress::until(stop);
+    blocking(move || match store.locate(&id, &mut progress) {
+        Err(CatalogueError::Absent { .. }) => store.pull(&id, &Network::default(), &mut progress),
         located => located,
     })
     .await
@@ -35,16 +44,12 @@ pub async fn on_demand(store: Store, id: String) -> Result<Located, Failure> {
 
 /// Fetches a model, unless it is here.
 pub async fn pull(store: Store, id: String) -> Result<Located, Failure> {
-    blocking(move || fetch(&store, &id)).await
+    blocking(move || store.pull(&id, &Network::default(), &mut Progress::new())).await
 }
 
 /// Adds a model from a file.
 pub async fn add(store: Store, file: std::path::PathBuf) -> Result<Located, Failure> {
     blocking(move || store.add(&file, &mut Progress::new())).await
-}
-
-fn fetch(store: &Store, id: &str) -> Result<Located, CatalogueError> {
-    store.pull(id, &Network::default(), &mut Progress::new())
 }
 
 async fn blocking(
@@ -59,12 +64,19 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     source: String,
     last_line: Instant,
+    stop: CancellationToken,
 }
 
 impl Progress {
     /// Not shown until there is something to show.
     pub fn new() -> Self {
+        Self::until(CancellationToken::new())
+    }
+
+    /// The same; `stop` ends what is watched.
+    fn until(stop: CancellationToken) -> Self {
         Self {
+            stop,
             bar: None,
             source: String::new(),
             last_line: Instant::now(),
@@ -75,12 +87,17 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             if self.last_line.elapsed() >= EVERY || (done == total && total > 0) {
                 self.last_line = Instant::now();
-                let of = if total > 0 { format!(" of {}", total / 1_000_000) } else { String::new() };
+                let of = if total > 0 {
+                    format!(" of {}", total / 1_000_000)
+                } else {
+                    String::new()
+                };
                 eprintln!("{what}{}: {}{of} MB", self.source, done / 1_000_000);
             }
             return;
         }
-        let style = "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+        let style =
+            "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
         let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(style);
             let bar = ProgressBar::new(total);
@@ -134,6 +151,9 @@ impl Watch for Progress {
                 self.say(&format!("  not from {source}: {reason}"));
             }
         }
-        ControlFlow::Continue(())
+        match self.stop.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }

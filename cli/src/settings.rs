@@ -144,7 +144,9 @@ impl BudgetChange {
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.replace('_', "").parse().map_err(|_| format!("`{text}` is no whole number"))
+    text.replace('_', "")
+        .parse()
+        .map_err(|_| format!("`{text}` is no whole number"))
 }
 
 fn amount(text: &str) -> Result<f64, String> {
@@ -179,7 +181,8 @@ impl Settings {
 
     /// With what the command line says.
     pub fn with_flags(mut self, model: Option<&String>, bounds: &Bounds) -> Self {
-        self.model.set(model.map(|model| Some(model.clone())), &Origin::Flag);
+        self.model
+            .set(model.map(|model| Some(model.clone())), &Origin::Flag);
         self.take_budget(bounds.budget.clone().unwrap_or_default(), &Origin::Flag);
         self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
         for rule in bounds.allow.iter().chain(&bounds.deny) {
@@ -226,10 +229,11 @@ impl Settings {
         self.model.set(said.model.map(Some), origin);
         self.window.set(said.window, origin);
         self.take_budget(said.budget, origin);
-        self.rules.extend(said.permission.into_iter().map(|value| Setting {
-            value,
-            origin: origin.clone(),
-        }));
+        self.rules
+            .extend(said.permission.into_iter().map(|value| Setting {
+                value,
+                origin: origin.clone(),
+            }));
     }
 
     fn take_budget(&mut self, said: BudgetChange, origin: &Origin) {
@@ -245,7 +249,11 @@ impl Settings {
         if said.model.is_some() || said.window.is_some() {
             ignore("a workspace cannot choose the model or its window");
         }
-        if said.permission.iter().any(|rule| rule.access == Access::Allow) {
+        if said
+            .permission
+            .iter()
+            .any(|rule| rule.access == Access::Allow)
+        {
             ignore("a workspace cannot allow itself anything");
         }
         let BudgetChange {
@@ -268,7 +276,10 @@ impl Settings {
             minutes: minutes.filter(|minutes| *minutes <= self.minutes.value),
         };
         self.take_budget(lower, origin);
-        let rules = said.permission.into_iter().filter(|rule| rule.access != Access::Allow);
+        let rules = said
+            .permission
+            .into_iter()
+            .filter(|rule| rule.access != Access::Allow);
         self.rules.extend(rules.map(|value| Setting {
             value,
             origin: origin.clone(),
@@ -346,7 +357,11 @@ mod tests {
         assert_eq!(settings.model.value, None);
         assert_eq!(settings.steps, Setting { value: 10, origin });
         assert_eq!(settings.tokens.origin, Origin::BuiltIn);
-        let access: Vec<_> = settings.rules.iter().map(|rule| rule.value.access).collect();
+        let access: Vec<_> = settings
+            .rules
+            .iter()
+            .map(|rule| rule.value.access)
+            .collect();
         assert_eq!(access, [Access::Deny]);
         assert_eq!(settings.ignored.len(), 3, "{:?}", settings.ignored);
     }
@@ -354,7 +369,10 @@ mod tests {
     #[test]
     fn the_more_particular_place_wins() {
         let mut settings = Settings::built_in();
-        settings.take(said("model = \"a/b\"\nbudget.steps = 3"), &Origin::File("user".into()));
+        settings.take(
+            said("model = \"a/b\"\nbudget.steps = 3"),
+            &Origin::File("user".into()),
+        );
         let environment = |name: &str| match name {
             "GPAK_MODEL" => Some("c/d".to_owned()),
             "GPAK_BUDGET" => Some("minutes=0.5".to_owned()),

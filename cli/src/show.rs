@@ -19,7 +19,9 @@ pub fn call(call: &ToolCall) -> String {
         }
         other => other.to_string(),
     };
-    format!("{} {}", call.name, shorten(&args, SHOWN)).trim_end().to_owned()
+    format!("{} {}", call.name, shorten(&args, SHOWN))
+        .trim_end()
+        .to_owned()
 }
 
 fn argument(value: &Value) -> String {
@@ -36,7 +38,7 @@ pub fn outcome(text: &str, width: usize) -> String {
     let first = shorten(lines.next().unwrap_or("(nothing)").trim(), width);
     match lines.count() {
         0 => first,
-        more => format!("{first} (+{more} lines)"),
+        more => format!("{first} (+{})", counted(more as u64, "line")),
     }
 }
 

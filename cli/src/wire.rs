@@ -22,12 +22,7 @@ use gpak_memory::SqliteJournal;
 use gpak_tools::builtin;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    crash,
-    failure::Failure,
-    home::Home,
-    pulling,
-};
+use crate::{crash, failure::Failure, home::Home, pulling};
 
 /// A model, and the script behind it if it is a scripted one.
 pub struct Mind {
@@ -92,7 +87,12 @@ pub fn models(home: &Home) -> Result<Store, Failure> {
 }
 
 /// The model of that id, fetched first if it is known and not here; the default one if none is named.
-pub async fn mind(home: &Home, id: Option<&str>, window: u32) -> Result<Mind, Failure> {
+pub async fn mind(
+    home: &Home,
+    id: Option<&str>,
+    window: u32,
+    stop: &CancellationToken,
+) -> Result<Mind, Failure> {
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
         let script = Arc::new(Scripted::read(Path::new(path))?);
         return Ok(Mind {
@@ -100,7 +100,7 @@ pub async fn mind(home: &Home, id: Option<&str>, window: u32) -> Result<Mind, Fa
             script: Some(script),
         });
     }
-    let (path, options) = embedded_file(home, id, window).await?;
+    let (path, options) = embedded_file(home, id, window, stop).await?;
     Ok(Mind {
         model: Arc::new(Embedded::open(&path, options)?),
         script: None,
@@ -112,6 +112,7 @@ pub async fn embedded_file(
     home: &Home,
     id: Option<&str>,
     window: u32,
+    stop: &CancellationToken,
 ) -> Result<(PathBuf, embedded::Options), Failure> {
     let store = models(home)?;
     let default = store.catalogue().default_entry().map(|entry| entry.id());
@@ -119,7 +120,7 @@ pub async fn embedded_file(
     if !id.starts_with("embedded/") {
         return Err(unknown(&id));
     }
-    let located = pulling::on_demand(store, id).await?;
+    let located = pulling::on_demand(store, id, stop.clone()).await?;
     let options = embedded::Options {
         name: located.id.strip_prefix("embedded/").map(str::to_owned),
         window: Some(window),
@@ -145,18 +146,25 @@ pub async fn run_id(journal: &dyn Journal, prefix: Option<&str>) -> Result<RunId
     let found = journal.runs(&filter).await?;
     match (found.as_slice(), prefix) {
         ([one], _) | ([one, ..], None) => Ok(one.run),
-        ([], None) => Err(Failure::usage("there are no runs yet").help("gpak run \"what is to be done\"")),
+        ([], None) => {
+            Err(Failure::usage("there are no runs yet").help("gpak run \"what is to be done\""))
+        }
         ([], Some(prefix)) => Err(Failure::usage(format!("there is no run `{prefix}`"))
             .help("`gpak runs list` shows those there are")),
-        (_, Some(prefix)) => Err(Failure::usage(format!("more than one run begins with `{prefix}`"))
-            .help("give more of its id; `gpak runs list` shows them")),
+        (_, Some(prefix)) => Err(Failure::usage(format!(
+            "more than one run begins with `{prefix}`"
+        ))
+        .help("give more of its id; `gpak runs list` shows them")),
     }
 }
 
 /// The folder, absolute and without links, so that it means the same tomorrow.
 pub fn workspace(path: &Path) -> Result<PathBuf, Failure> {
     path.canonicalize().map_err(|why| {
-        Failure::usage(format!("the workspace {} cannot be used: {why}", path.display()))
-            .help("name an existing folder with --workspace")
+        Failure::usage(format!(
+            "the workspace {} cannot be used: {why}",
+            path.display()
+        ))
+        .help("name an existing folder with --workspace")
     })
 }

@@ -98,7 +98,10 @@ fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<M
             messages.push(Message::Assistant {
                 thought: reply.thought.clone(),
                 text: reply.text.clone(),
-                calls: calls.clone().map(|(index, call)| (id(index), call.clone())).collect(),
+                calls: calls
+                    .clone()
+                    .map(|(index, call)| (id(index), call.clone()))
+                    .collect(),
                 state: reply.state.clone(),
             });
             for ((index, call), result) in calls.zip(results) {
@@ -112,7 +115,9 @@ fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<M
                 if matches!(outcome, CallOutcome::Failed { .. })
                     && let Some(before) = state.done_before(id(index), call)
                 {
-                    text.push_str(&format!("\nYou made this same call before and it worked: {before}"));
+                    text.push_str(&format!(
+                        "\nYou made this same call before and it worked: {before}"
+                    ));
                 }
                 messages.push(Message::Tool {
                     call: id(index),
@@ -132,7 +137,13 @@ fn left_out(text: &str) -> String {
     if text.len() <= KEPT {
         return text.to_owned();
     }
-    let first: String = text.lines().next().unwrap_or_default().chars().take(KEPT).collect();
+    let first: String = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(KEPT)
+        .collect();
     let lines = text.lines().count();
     format!("{first}\n[{lines} lines left out to save space; call again if you need them]")
 }
@@ -159,7 +170,9 @@ fn message_size(message: &Message) -> usize {
             calls,
             ..
         } => {
-            let calls = calls.iter().map(|(_, call)| call.name.len() + call.args.to_string().len());
+            let calls = calls
+                .iter()
+                .map(|(_, call)| call.name.len() + call.args.to_string().len());
             thought.len() + text.len() + calls.sum::<usize>()
         }
     }

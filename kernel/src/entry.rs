@@ -86,7 +86,9 @@ pub enum ChainError {
         seq: u64,
     },
     /// It does not follow the entry before it.
-    #[error("entry {seq} of run {run} does not follow the one before it: an entry was removed, added or reordered")]
+    #[error(
+        "entry {seq} of run {run} does not follow the one before it: an entry was removed, added or reordered"
+    )]
     Unchained {
         /// The run.
         run: RunId,

@@ -272,9 +272,9 @@ impl CallOutcome {
     pub fn text(&self) -> &str {
         match self {
             Self::Done { output } => &output.text,
-            Self::Failed { message } | Self::Refused { message, .. } | Self::Unknown { message } => {
-                message
-            }
+            Self::Failed { message }
+            | Self::Refused { message, .. }
+            | Self::Unknown { message } => message,
         }
     }
 

@@ -97,7 +97,10 @@ impl Gate {
     fn unknown(&self, name: &str) -> String {
         let mut names: Vec<_> = self.tools.keys().map(String::as_str).collect();
         names.sort_unstable();
-        format!("there is no tool `{name}`; the tools are {}", names.join(", "))
+        format!(
+            "there is no tool `{name}`; the tools are {}",
+            names.join(", ")
+        )
     }
 
     /// The control that a call of `name` is, if it is one.

@@ -7,8 +7,8 @@ mod driver;
 mod machine;
 mod progress;
 pub mod replay;
-pub mod undo;
 mod state;
+pub mod undo;
 
 pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,

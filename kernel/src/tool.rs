@@ -61,9 +61,7 @@ pub struct ToolSpec {
 }
 
 /// What a call does to the world. The order is the order of severity.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Changes nothing.
@@ -156,7 +154,9 @@ pub struct Toolbox {
 
 /// Two tools have one name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are two tools named `{0}`; rename or remove one (gpak tools list shows where each comes from)")]
+#[error(
+    "there are two tools named `{0}`; rename or remove one (gpak tools list shows where each comes from)"
+)]
 pub struct DuplicateTool(pub String);
 
 impl Toolbox {

@@ -39,7 +39,11 @@ impl Tool for Nothing {
     }
 
     async fn call(&self, call: &Call, _: &ToolContext) -> Result<ToolOutput, ToolError> {
-        Ok(ToolOutput::text(format!("result of {}: {}", call.id, "word ".repeat(100))))
+        Ok(ToolOutput::text(format!(
+            "result of {}: {}",
+            call.id,
+            "word ".repeat(100)
+        )))
     }
 }
 
@@ -101,9 +105,16 @@ async fn steps(journal: Arc<dyn Journal>) -> (Duration, Duration) {
     let run = RunId::random();
     driver.create(run, spec).await.unwrap();
     let mut over = Steps(Vec::new());
-    driver.drive(run, Resumption::default(), &mut over).await.unwrap();
-    let mut took: Vec<_> =
-        over.0.iter().zip(over.0.iter().skip(1)).map(|(a, b)| b.duration_since(*a)).collect();
+    driver
+        .drive(run, Resumption::default(), &mut over)
+        .await
+        .unwrap();
+    let mut took: Vec<_> = over
+        .0
+        .iter()
+        .zip(over.0.iter().skip(1))
+        .map(|(a, b)| b.duration_since(*a))
+        .collect();
     let mut last = took.split_off(took.len() - 100);
     took.truncate(100);
     (median(&mut took), median(&mut last))
@@ -121,7 +132,8 @@ fn sync(dir: &Path) -> Duration {
     let mut took: Vec<_> = (0..300)
         .map(|n: u64| {
             let start = Instant::now();
-            file.write_all_at(&[7; 3 * 8_192], n % 16 * 3 * 8_192).unwrap();
+            file.write_all_at(&[7; 3 * 8_192], n % 16 * 3 * 8_192)
+                .unwrap();
             file.sync_data().unwrap();
             start.elapsed()
         })

@@ -35,7 +35,7 @@ pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failu
     if !args.agent && args.bfcl.is_none() {
         return speed(home, id, window, json).await;
     }
-    let mind = wire::mind(home, id, window).await?;
+    let mind = wire::mind(home, id, window, &CancellationToken::new()).await?;
     if let Some(cases) = args.bfcl {
         calls(home, mind.model.as_ref(), cases, json).await?;
     }
@@ -46,9 +46,11 @@ pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failu
 }
 
 async fn speed(home: &Home, id: Option<&str>, window: u32, json: bool) -> Result<u8, Failure> {
-    let (path, options) = wire::embedded_file(home, id, window).await?;
+    let (path, options) = wire::embedded_file(home, id, window, &CancellationToken::new()).await?;
     let measuring = tokio::task::spawn_blocking(move || embedded::measure(path, options));
-    let figures = measuring.await.map_err(|why| Failure::new(why.to_string()))??;
+    let figures = measuring
+        .await
+        .map_err(|why| Failure::new(why.to_string()))??;
     if json {
         print_json(&figures);
     } else {
@@ -72,8 +74,14 @@ fn lines(figures: &embedded::Figures) -> [(&'static str, String); 8] {
     [
         ("load", format!("{:.2} s", figures.load_s)),
         ("reading", reading),
-        ("writing", format!("{:.1} tokens/s", figures.decode_tokens_s)),
-        ("writing a step", format!("{:.1} tokens/s", figures.step_tokens_s)),
+        (
+            "writing",
+            format!("{:.1} tokens/s", figures.decode_tokens_s),
+        ),
+        (
+            "writing a step",
+            format!("{:.1} tokens/s", figures.step_tokens_s),
+        ),
         ("mask", format!("{:.3} ms a token", figures.mask_ms)),
         ("first token, warm", first),
         ("resident", megabytes(figures.resident_bytes)),
@@ -83,15 +91,26 @@ fn lines(figures: &embedded::Figures) -> [(&'static str, String); 8] {
 
 async fn calls(home: &Home, model: &dyn Model, cases: usize, json: bool) -> Result<(), Failure> {
     let cache = home.cache.clone();
-    let fetching =
-        tokio::task::spawn_blocking(move || bfcl::fetch(&cache, &Default::default(), &mut pulling::Progress::new()));
-    let data = fetching.await.map_err(|why| Failure::new(why.to_string()))?;
+    let fetching = tokio::task::spawn_blocking(move || {
+        bfcl::fetch(&cache, &Default::default(), &mut pulling::Progress::new())
+    });
+    let data = fetching
+        .await
+        .map_err(|why| Failure::new(why.to_string()))?;
     let failed = |why: bfcl::BfclError| Failure::new(why.to_string());
     let data = data.map_err(failed)?;
     let report = bfcl::run(model, &data, cases, |_, one| {
         if !json {
-            let mark = if one.complaint.is_none() { "✓" } else { "✗" };
-            eprintln!("{mark} {} {}", one.id, one.complaint.as_deref().unwrap_or_default());
+            let mark = if one.complaint.is_none() {
+                "✓"
+            } else {
+                "✗"
+            };
+            eprintln!(
+                "{mark} {} {}",
+                one.id,
+                one.complaint.as_deref().unwrap_or_default()
+            );
         }
     });
     let report = report.await.map_err(failed)?;
@@ -102,7 +121,12 @@ async fn calls(home: &Home, model: &dyn Model, cases: usize, json: bool) -> Resu
     Ok(())
 }
 
-async fn tasks(home: &Home, model: Arc<dyn Model>, args: &BenchArgs, json: bool) -> Result<(), Failure> {
+async fn tasks(
+    home: &Home,
+    model: Arc<dyn Model>,
+    args: &BenchArgs,
+    json: bool,
+) -> Result<(), Failure> {
     let failed = |why: evals::EvalError| Failure::new(why.to_string());
     let mut tasks = match &args.tasks {
         Some(dir) => evals::load(dir),
@@ -116,13 +140,14 @@ async fn tasks(home: &Home, model: Arc<dyn Model>, args: &BenchArgs, json: bool)
     };
     tasks.retain(|task| wanted(task) && (args.only.is_empty() || args.only.contains(&task.id)));
     let id = model.profile().id();
-    let attempt = async |task: &Task, workspace: &Path| match attempt(home, &model, task, workspace).await {
-        Ok(attempt) => attempt,
-        Err(why) => Attempt {
-            ended: why.to_string(),
-            ..Attempt::default()
-        },
-    };
+    let attempt =
+        async |task: &Task, workspace: &Path| match attempt(home, &model, task, workspace).await {
+            Ok(attempt) => attempt,
+            Err(why) => Attempt {
+                ended: why.to_string(),
+                ..Attempt::default()
+            },
+        };
     let report = agent::run(&id, &tasks, attempt, |judged| {
         if !json {
             println!("{judged}");

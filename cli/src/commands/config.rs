@@ -16,7 +16,9 @@ pub fn config(home: &Home, command: ConfigCommand, json: bool) -> Result<u8, Fai
             let settings = Settings::read(home, &wire::workspace(&place.workspace)?)?;
             for (name, value, from) in lines(&settings) {
                 if json {
-                    print_json(&serde_json::json!({"setting": name, "value": value, "origin": from}));
+                    print_json(
+                        &serde_json::json!({"setting": name, "value": value, "origin": from}),
+                    );
                 } else if origin {
                     println!("{name} = {value}  # {from}");
                 } else {
@@ -68,5 +70,9 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
 }
 
 fn line<T: std::fmt::Display>(name: &str, setting: &Setting<T>) -> (String, String, String) {
-    (name.to_owned(), setting.value.to_string(), setting.origin.to_string())
+    (
+        name.to_owned(),
+        setting.value.to_string(),
+        setting.origin.to_string(),
+    )
 }

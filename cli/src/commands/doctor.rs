@@ -99,11 +99,18 @@ pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure
 fn model(home: &Home) -> Result<Finding, Failure> {
     let store = wire::models(home)?;
     let Some(entry) = store.catalogue().default_entry() else {
-        return Ok(bad("model", "the catalogue has no default", "name one with --model"));
+        return Ok(bad(
+            "model",
+            "the catalogue has no default",
+            "name one with --model",
+        ));
     };
     let (title, megabytes) = (&entry.title, entry.bytes / 1_000_000);
     Ok(match store.glance(entry) {
-        State::Here { .. } => good("model", format!("{title}, {megabytes} MB, {}", entry.licence)),
+        State::Here { .. } => good(
+            "model",
+            format!("{title}, {megabytes} MB, {}", entry.licence),
+        ),
         State::Partial { bytes } => missing(
             "model",
             format!("{title}: {} of {megabytes} MB are here", bytes / 1_000_000),
@@ -126,7 +133,11 @@ fn cache(home: &Home) -> Finding {
     let text = format!("models and prompt states in {}", home.cache.display());
     match probe_writable(&home.cache) {
         Ok(()) => good("cache", text),
-        Err(why) => bad("cache", format!("{text}: {why}"), "make it writable, or set GPAK_HOME"),
+        Err(why) => bad(
+            "cache",
+            format!("{text}: {why}"),
+            "make it writable, or set GPAK_HOME",
+        ),
     }
 }
 
@@ -141,12 +152,20 @@ fn disk(home: &Home) -> Finding {
             let free = disk.blocks_available() * disk.fragment_size();
             let text = format!("{:.1} GB free", free as f64 / 1e9);
             if free < ROOM {
-                missing("disk", text, "3 GB are enough for the default model; free some, or set GPAK_HOME")
+                missing(
+                    "disk",
+                    text,
+                    "3 GB are enough for the default model; free some, or set GPAK_HOME",
+                )
             } else {
                 good("disk", text)
             }
         }
-        Err(why) => missing("disk", format!("its size cannot be told: {why}"), "look at `df -h`"),
+        Err(why) => missing(
+            "disk",
+            format!("its size cannot be told: {why}"),
+            "look at `df -h`",
+        ),
     }
 }
 
@@ -157,7 +176,10 @@ async fn journal(home: &Home) -> Finding {
         Err(why) => return bad("journal", why.to_string(), remedy),
     };
     match journal.runs(&RunFilter::default()).await {
-        Ok(runs) => good("journal", format!("{} runs in {}", runs.len(), home.data.display())),
+        Ok(runs) => good(
+            "journal",
+            format!("{} runs in {}", runs.len(), home.data.display()),
+        ),
         Err(why) => bad("journal", why.to_string(), remedy),
     }
 }
@@ -165,13 +187,22 @@ async fn journal(home: &Home) -> Finding {
 fn workspace(home: &Home, place: &Path) -> Finding {
     let path = match wire::workspace(place) {
         Ok(path) => path,
-        Err(why) => return bad("workspace", why.to_string(), "name an existing folder with -C"),
+        Err(why) => {
+            return bad(
+                "workspace",
+                why.to_string(),
+                "name an existing folder with -C",
+            );
+        }
     };
     if let Err(why) = Settings::read(home, &path) {
         return bad("workspace", why.to_string(), "mend the settings file");
     }
     match tempfile::tempfile_in(&path) {
-        Ok(_) => good("workspace", format!("{}, readable and writable", path.display())),
+        Ok(_) => good(
+            "workspace",
+            format!("{}, readable and writable", path.display()),
+        ),
         Err(why) => missing(
             "workspace",
             format!("{} is not writable: {why}", path.display()),
@@ -183,7 +214,10 @@ fn workspace(home: &Home, place: &Path) -> Finding {
 fn memory() -> Finding {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo.lines().find_map(|line| {
-        let kilobytes = line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?;
+        let kilobytes = line
+            .strip_prefix("MemAvailable:")?
+            .trim()
+            .strip_suffix("kB")?;
         kilobytes.trim().parse::<u64>().ok()
     });
     match available {
@@ -192,23 +226,35 @@ fn memory() -> Finding {
             format!("{:.1} GB available", kilobytes as f64 / 1e6),
             "the default model takes 2.6 GB; a smaller one: gpak models list",
         ),
-        Some(kilobytes) => good("memory", format!("{:.1} GB available", kilobytes as f64 / 1e6)),
-        None => missing("memory", "cannot be told on this system", "the default model takes 2.6 GB"),
+        Some(kilobytes) => good(
+            "memory",
+            format!("{:.1} GB available", kilobytes as f64 / 1e6),
+        ),
+        None => missing(
+            "memory",
+            "cannot be told on this system",
+            "the default model takes 2.6 GB",
+        ),
     }
 }
 
 /// Reflexes of a robot want a real-time class; nothing else does.
 fn real_time() -> Finding {
     let limit = |what| resource::getrlimit(what).map(|(soft, _)| soft);
-    let (priority, locked) =
-        (limit(resource::Resource::RLIMIT_RTPRIO), limit(resource::Resource::RLIMIT_MEMLOCK));
+    let (priority, locked) = (
+        limit(resource::Resource::RLIMIT_RTPRIO),
+        limit(resource::Resource::RLIMIT_MEMLOCK),
+    );
     match (priority, locked) {
         (Ok(priority), Ok(locked)) if priority > 0 || nix::unistd::geteuid().is_root() => {
             let locked = match locked {
                 nix::libc::RLIM_INFINITY => "no limit".to_owned(),
                 bytes => format!("{} kB", bytes / 1024),
             };
-            good("real time", format!("priority up to {}, memory lock {locked}", priority.max(1)))
+            good(
+                "real time",
+                format!("priority up to {}, memory lock {locked}", priority.max(1)),
+            )
         }
         (Ok(_), Ok(_)) => missing(
             "real time",
@@ -228,9 +274,16 @@ async fn pip() -> Finding {
         Ok(Ok(output)) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
             let version: Vec<_> = text.split_whitespace().take(2).collect();
-            good("pip", format!("{} (models can come through it)", version.join(" ")))
+            good(
+                "pip",
+                format!("{} (models can come through it)", version.join(" ")),
+            )
         }
-        _ => missing("pip", "python3 -m pip does not run", "only needed where the model hub is out of reach"),
+        _ => missing(
+            "pip",
+            "python3 -m pip does not run",
+            "only needed where the model hub is out of reach",
+        ),
     }
 }
 

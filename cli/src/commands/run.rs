@@ -32,7 +32,13 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
     tell_ignored(&settings);
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(home, settings.model.value.as_deref(), settings.window.value).await?;
+    let mind = wire::mind(
+        home,
+        settings.model.value.as_deref(),
+        settings.window.value,
+        &stop,
+    )
+    .await?;
     let attended = !json && human::is_there();
     let spec = RunSpec {
         task,
@@ -47,7 +53,17 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
     let run = RunId::random();
     driver.create(run, spec).await?;
-    session.drive(&driver, Some(&mind), run, Resumption { attended, ..Resumption::default() }).await
+    session
+        .drive(
+            &driver,
+            Some(&mind),
+            run,
+            Resumption {
+                attended,
+                ..Resumption::default()
+            },
+        )
+        .await
 }
 
 /// `gpak resume`
@@ -58,7 +74,9 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let machine = Machine::fold(&entries);
     let state = machine.state();
     let Some(spec) = &state.spec else {
-        return Err(Failure::new(format!("run {run} does not begin with its task")));
+        return Err(Failure::new(format!(
+            "run {run} does not begin with its task"
+        )));
     };
     if let Some(outcome) = &state.outcome {
         return Ok(over(run, outcome, &entries, json));
@@ -66,7 +84,13 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let settings = Settings::read(home, &spec.workspace)?;
     let model = args.model.as_ref().or(Some(&spec.model));
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(home, model.map(String::as_str), settings.window.value).await?;
+    let mind = wire::mind(
+        home,
+        model.map(String::as_str),
+        settings.window.value,
+        &stop,
+    )
+    .await?;
     let attended = !json && human::is_there();
     let session = Session::new(json, attended);
     let resumption = resumption(&args, spec, state, attended);
@@ -92,12 +116,19 @@ fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 {
 fn resumption(args: &ResumeArgs, spec: &RunSpec, state: &State, attended: bool) -> Resumption {
     let mut permissions = spec.permissions.clone();
     permissions.yes |= args.bounds.yes;
-    permissions.rules.extend(args.bounds.allow.iter().chain(&args.bounds.deny).cloned());
+    permissions
+        .rules
+        .extend(args.bounds.allow.iter().chain(&args.bounds.deny).cloned());
     let asked = args.bounds.budget.clone();
     // Resumed without a word about the budget, a run that ran out of it gets as much again.
     let again = matches!(state.paused, Some(PauseReason::Budget { .. })).then(|| {
         let mut budget = spec.budget;
-        let Spent { steps, tokens, cost, wall_ms } = state.spent;
+        let Spent {
+            steps,
+            tokens,
+            cost,
+            wall_ms,
+        } = state.spent;
         let built_in = gpak_kernel::policy::Budget::default();
         budget.steps = budget.steps.max(steps + built_in.steps);
         budget.tokens = budget.tokens.max(tokens + built_in.tokens);
@@ -124,9 +155,11 @@ fn task(words: &[String]) -> Result<String, Failure> {
             .help("say what is to be done, as in: gpak run \"list the TODOs in src\""));
     }
     let mut text = String::new();
-    stdin
-        .read_to_string(&mut text)
-        .map_err(|why| Failure::usage(format!("the task cannot be read from standard input: {why}")))?;
+    stdin.read_to_string(&mut text).map_err(|why| {
+        Failure::usage(format!(
+            "the task cannot be read from standard input: {why}"
+        ))
+    })?;
     Ok(text)
 }
 
@@ -158,9 +191,10 @@ fn stop_on_ctrl_c() -> CancellationToken {
 /// Waits for Ctrl-C or SIGTERM; false if signals cannot be had.
 async fn next_signal() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return false;
     };
     tokio::select! {
@@ -237,7 +271,11 @@ impl Observer for Watching {
         use gpak_kernel::event::{CallOutcome, Event, Refusal};
         self.spent = state.spent;
         if let Event::ToolFinished {
-            outcome: CallOutcome::Refused { by: Refusal::Permission, .. },
+            outcome:
+                CallOutcome::Refused {
+                    by: Refusal::Permission,
+                    ..
+                },
             ..
         } = &entry.event
         {
@@ -286,7 +324,9 @@ fn tell_end(run: RunId, ended: &Ended, watching: &Watching) {
 fn code(ended: &Ended, denied: usize) -> u8 {
     match ended {
         Ended::Finished(Outcome::Completed { .. }) => DONE,
-        Ended::Finished(Outcome::Cancelled) | Ended::Paused(PauseReason::Interrupted) => INTERRUPTED,
+        Ended::Finished(Outcome::Cancelled) | Ended::Paused(PauseReason::Interrupted) => {
+            INTERRUPTED
+        }
         Ended::Finished(Outcome::Failed { .. }) if denied > 0 => NEEDS_APPROVAL,
         Ended::Finished(Outcome::Failed { .. }) => FAILED,
         Ended::Paused(PauseReason::Budget { .. }) => OUT_OF_BUDGET,

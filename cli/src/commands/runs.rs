@@ -79,17 +79,17 @@ async fn list(journal: &dyn Journal, filter: &RunFilter, json: bool) -> Result<u
     for run in runs {
         let created = run.created.strftime("%Y-%m-%d %H:%M");
         let task = show::shorten(&show::one_line(&run.task), 80);
-        println!("{}  {created}  {:9}  {:>4}  {task}", run.run.short(), run.status, run.entries);
+        println!(
+            "{}  {created}  {:9}  {:>4}  {task}",
+            run.run.short(),
+            run.status,
+            run.entries
+        );
     }
     Ok(DONE)
 }
 
-async fn events(
-    journal: &dyn Journal,
-    run: RunId,
-    from: u64,
-    follow: bool,
-) -> Result<u8, Failure> {
+async fn events(journal: &dyn Journal, run: RunId, from: u64, follow: bool) -> Result<u8, Failure> {
     if !follow {
         journal.read(run, from).await?.iter().for_each(print_json);
         return Ok(DONE);
@@ -117,9 +117,16 @@ async fn fork(
     let same = spec.map(|spec| spec.workspace.clone()).unwrap_or_default();
     let workspace = wire::workspace(workspace.unwrap_or(&same))?;
     let goes_on = |entry: &&Entry| {
-        !matches!(entry.event, Event::RunFinished { .. } | Event::Compensated { .. })
+        !matches!(
+            entry.event,
+            Event::RunFinished { .. } | Event::Compensated { .. }
+        )
     };
-    let last = entries.iter().rev().find(goes_on).map_or(1, |entry| entry.seq);
+    let last = entries
+        .iter()
+        .rev()
+        .find(goes_on)
+        .map_or(1, |entry| entry.seq);
     let origin = Origin {
         run,
         seq: at.unwrap_or(last),
@@ -127,11 +134,18 @@ async fn fork(
     let fork = RunId::random();
     let mind = replay::Recorded::of(&entries)
         .ok_or_else(|| Failure::usage(format!("run {} never started", run.short())))?;
-    driver(home, Arc::new(mind))?.fork(origin, fork, &workspace).await?;
+    driver(home, Arc::new(mind))?
+        .fork(origin, fork, &workspace)
+        .await?;
     if json {
         print_json(&serde_json::json!({"run": fork, "origin": origin}));
     } else {
-        println!("{} shares entries 1 to {} of {}", fork.short(), origin.seq, run.short());
+        println!(
+            "{} shares entries 1 to {} of {}",
+            fork.short(),
+            origin.seq,
+            run.short()
+        );
         println!("go on with: gpak resume {}", fork.short());
     }
     Ok(DONE)
@@ -144,12 +158,21 @@ fn driver(home: &Home, model: Arc<dyn gpak_kernel::model::Model>) -> Result<Driv
 
 fn check(run: RunId, entries: &[Entry]) -> Result<u8, Failure> {
     replay::check(entries).map_err(|why| Failure::new(why.to_string()))?;
-    println!("{}: {} entries, every decision the same", run.short(), entries.len());
+    println!(
+        "{}: {} entries, every decision the same",
+        run.short(),
+        entries.len()
+    );
     Ok(DONE)
 }
 
 /// Does a run again in another folder, as a run of its own.
-async fn again(home: &Home, entries: &[Entry], workspace: &Path, json: bool) -> Result<u8, Failure> {
+async fn again(
+    home: &Home,
+    entries: &[Entry],
+    workspace: &Path,
+    json: bool,
+) -> Result<u8, Failure> {
     let workspace = wire::workspace(workspace)?;
     let recorded = replay::Recorded::of(entries)
         .ok_or_else(|| Failure::usage("the run has no recorded replies"))?;
@@ -163,7 +186,9 @@ async fn again(home: &Home, entries: &[Entry], workspace: &Path, json: bool) -> 
     let run = RunId::random();
     driver.create(run, spec).await?;
     let session = Session::new(json, false);
-    session.drive(&driver, None, run, Resumption::default()).await
+    session
+        .drive(&driver, None, run, Resumption::default())
+        .await
 }
 
 /// Reads every entry: a journal checks what it reads.

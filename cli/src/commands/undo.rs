@@ -32,7 +32,9 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
         .await
         .map_err(|why| Failure::new(why.to_string()))?;
     if !conflicts.is_empty() {
-        let named = conflicts.iter().map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
+        let named = conflicts
+            .iter()
+            .map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
         return Err(Failure::new(format!(
             "nothing was undone, because this changed since the run:\n{}",
             named.collect::<Vec<_>>().join("\n")
@@ -40,7 +42,12 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
         .help("put these back or move them away, and undo again"));
     }
     drop(journal);
-    let driver = wire::driver(home, Arc::new(recorded), Arc::new(Nobody), Default::default())?;
+    let driver = wire::driver(
+        home,
+        Arc::new(recorded),
+        Arc::new(Nobody),
+        Default::default(),
+    )?;
     let undone = driver.undo(run).await?;
     if json {
         print_json(&serde_json::json!({
@@ -63,5 +70,9 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
             eprintln!("cannot be undone: {line}");
         }
     }
-    Ok(if undone.refused.is_empty() { DONE } else { FAILED })
+    Ok(if undone.refused.is_empty() {
+        DONE
+    } else {
+        FAILED
+    })
 }

@@ -95,10 +95,16 @@ impl Observer for Live {
                 let (run, model) = (entry.run.short(), setup.model.id());
                 self.line("2", &format!("run {run} · {model}"));
             }
-            Event::RunResumed { .. } => self.line("2", &format!("run {} goes on", entry.run.short())),
+            Event::RunResumed { .. } => {
+                self.line("2", &format!("run {} goes on", entry.run.short()))
+            }
             Event::ModelReplied { reply } => {
                 self.thought.clear();
-                let thought = if reply.thought.is_empty() { &reply.text } else { &reply.thought };
+                let thought = if reply.thought.is_empty() {
+                    &reply.text
+                } else {
+                    &reply.thought
+                };
                 let is_answer = reply.calls.is_empty();
                 if !thought.is_empty() && !is_answer {
                     self.line("0", &shorten(&one_line(thought), 2 * WIDTH));
@@ -109,7 +115,13 @@ impl Observer for Live {
                 let made = state.call(*id).map(call).unwrap_or_default();
                 self.wait(made);
             }
-            Event::ToolFinished { call: id, outcome, ms, tool, .. } if tool != "finish" => {
+            Event::ToolFinished {
+                call: id,
+                outcome,
+                ms,
+                tool,
+                ..
+            } if tool != "finish" => {
                 self.finished(*id, state, outcome, *ms);
             }
             Event::PlanChanged { plan } => {
@@ -134,13 +146,12 @@ impl Observer for Live {
         match delta {
             Delta::Loading => self.wait("loading the model".to_owned()),
             Delta::Reading(done, all) => self.wait(format!("reading {done} of {all} tokens")),
-            Delta::Thought(text) | Delta::Text(text) => {
+            Delta::Thought(text) | Delta::Text(text) | Delta::Call(text) => {
                 self.thought.push_str(text);
                 let from = self.thought.chars().count().saturating_sub(WIDTH);
                 let tail: String = self.thought.chars().skip(from).collect();
                 self.wait(one_line(&tail));
             }
-            Delta::Call(_) => self.wait("writing a call".to_owned()),
         }
     }
 }

@@ -28,7 +28,11 @@ pub fn tree(run: RunId, entries: &[Entry], full: bool) -> String {
                 reply,
                 results,
             } => {
-                let said = if reply.thought.is_empty() { &reply.text } else { &reply.thought };
+                let said = if reply.thought.is_empty() {
+                    &reply.text
+                } else {
+                    &reply.thought
+                };
                 lines.push(format!("├─ {number} {}", shorten(&one_line(said), WIDTH)));
                 for (call, result) in reply.calls.iter().zip(results) {
                     let result = result.as_ref().map(|(outcome, _)| outcome);

@@ -14,8 +14,14 @@ fn script() -> Vec<Value> {
     careful["when"] = "outcome is unknown".into();
     vec![
         call("list_files", json!({})),
-        call("write_file", json!({"path": "out/new.txt", "content": "one\ntwo\n"})),
-        call("edit_file", json!({"path": "out/new.txt", "old": "two", "new": "three"})),
+        call(
+            "write_file",
+            json!({"path": "out/new.txt", "content": "one\ntwo\n"}),
+        ),
+        call(
+            "edit_file",
+            json!({"path": "out/new.txt", "old": "two", "new": "three"}),
+        ),
         call("move_file", json!({"from": "a.txt", "to": "out/a.txt"})),
         call("delete_file", json!({"path": "b.txt"})),
         call("run_command", json!({"command": append})),
@@ -63,10 +69,18 @@ fn a_run_killed_at_any_append_ends_the_same() {
             let at = format!("killed {when} append {append}");
             if when == "before" && append == 1 {
                 // The run itself was not written yet: there is nothing to go on with.
-                place.gpak(&["resume"]).with_code(2).saying(&["no runs yet"]);
+                place
+                    .gpak(&["resume"])
+                    .with_code(2)
+                    .saying(&["no runs yet"]);
             } else {
                 let resumed = place.gpak(&["resume"]);
-                assert_eq!((resumed.code, resumed.out.trim()), (0, "all done"), "{at}\n{}", resumed.err);
+                assert_eq!(
+                    (resumed.code, resumed.out.trim()),
+                    (0, "all done"),
+                    "{at}\n{}",
+                    resumed.err
+                );
                 assert_eq!(place.files(), expected, "{at}");
                 assert_eq!(place.read("log.txt"), "made\n", "{at}: made more than once");
                 place.gpak(&["runs", "verify"]).with_code(0);

@@ -12,14 +12,26 @@ fn a_real_model_runs_a_task_with_valid_steps_only() {
     place.write("notes.txt", "The password is swordfish.\n");
     let model = format!("embedded/{}", testkit::small_model().unwrap().display());
     let said = place.gpak(&[
-        "run", "--json", "--yes", "--budget", "steps=4", "--model", &model,
+        "run",
+        "--json",
+        "--yes",
+        "--budget",
+        "steps=4",
+        "--model",
+        &model,
         "Read notes.txt and say what the password is.",
     ]);
     // A model this small need not find it; it must make steps that are all valid.
     assert!([0, 1, 4].contains(&said.code), "{}\n{}", said.out, said.err);
-    let events: Vec<serde_json::Value> =
-        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let replies: Vec<_> = events.iter().filter(|one| one["event"]["type"] == "model_replied").collect();
+    let events: Vec<serde_json::Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let replies: Vec<_> = events
+        .iter()
+        .filter(|one| one["event"]["type"] == "model_replied")
+        .collect();
     assert!(!replies.is_empty(), "{}", said.out);
     for reply in &replies {
         let calls = reply["event"]["reply"]["calls"].as_array().unwrap();
@@ -27,8 +39,13 @@ fn a_real_model_runs_a_task_with_valid_steps_only() {
         assert!(reply["event"]["reply"]["usage"]["output"].as_u64().unwrap() > 0);
     }
     if let [_, second, ..] = replies.as_slice() {
-        let cached = second["event"]["reply"]["usage"]["cached"].as_u64().unwrap();
-        assert!(cached > 100, "the second step read the whole prompt again: {second}");
+        let cached = second["event"]["reply"]["usage"]["cached"]
+            .as_u64()
+            .unwrap();
+        assert!(
+            cached > 100,
+            "the second step read the whole prompt again: {second}"
+        );
     }
     for event in &events {
         let outcome = &event["event"]["outcome"];
@@ -48,13 +65,26 @@ fn a_model_that_is_none_is_refused_with_what_to_do() {
     fs::write(&cut, &fs::read(whole).unwrap()[..1_000_000]).unwrap();
     let text = place.home().join("text.gguf");
     fs::write(&text, "hello").unwrap();
-    for (path, part) in [(cut, "truncated"), (text, "GGUF"), (place.home().join("no.gguf"), "no model file")] {
+    for (path, part) in [
+        (cut, "truncated"),
+        (text, "GGUF"),
+        (place.home().join("no.gguf"), "no model file"),
+    ] {
         let model = format!("embedded/{}", path.display());
         let said = place.gpak(&["run", "--model", &model, "do it"]);
         assert!(said.code == 1 || said.code == 2, "{said:?}");
         said.saying(&[part]);
-        place.gpak(&["runs", "list"]).with_code(0).saying(&["no runs yet"]);
+        place
+            .gpak(&["runs", "list"])
+            .with_code(0)
+            .saying(&["no runs yet"]);
     }
-    place.gpak(&["run", "--model", "embedded/gpt-9", "x"]).with_code(2).saying(&["known are"]);
-    place.gpak(&["run", "--model", "cloud/gpt-9", "x"]).with_code(2).saying(&["embedded/NAME"]);
+    place
+        .gpak(&["run", "--model", "embedded/gpt-9", "x"])
+        .with_code(2)
+        .saying(&["known are"]);
+    place
+        .gpak(&["run", "--model", "cloud/gpt-9", "x"])
+        .with_code(2)
+        .saying(&["embedded/NAME"]);
 }

@@ -1,6 +1,11 @@
 //! The `gpak` command as its user meets it: the real binary, a real journal, real files; only the mind
 //! is scripted, but in `embedded`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod bad_input;
 mod crash;

@@ -60,7 +60,11 @@ impl Place {
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    let name = path.strip_prefix(self.work()).unwrap().display().to_string();
+                    let name = path
+                        .strip_prefix(self.work())
+                        .unwrap()
+                        .display()
+                        .to_string();
                     files.push((name, fs::read_to_string(path).unwrap()));
                 }
             }
@@ -78,7 +82,10 @@ impl Place {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gpak"));
-        command.current_dir(self.work()).env("GPAK_HOME", self.home()).env("NO_COLOR", "1");
+        command
+            .current_dir(self.work())
+            .env("GPAK_HOME", self.home())
+            .env("NO_COLOR", "1");
         for name in ["GPAK_MODEL", "GPAK_WINDOW", "GPAK_BUDGET", "GPAK_TEST_KILL"] {
             command.env_remove(name);
         }

@@ -19,7 +19,6 @@ mod space;
 #[cfg(test)]
 mod stand_in;
 mod store;
-#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
 pub use error::CatalogueError;

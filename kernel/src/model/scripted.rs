@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{entry::Entry, event::Event};
 
-use super::{Delta, Deltas, Message, Model, ModelError, ModelProfile, Reply, Request, ToolCall, Usage};
+use super::{
+    Delta, Deltas, Message, Model, ModelError, ModelProfile, Reply, Request, ToolCall, Usage,
+};
 
 /// A model that says what its script says.
 ///
@@ -122,13 +124,20 @@ impl Scripted {
 
     /// The line that answers, and its place.
     fn line(&self, request: &Request) -> Option<(usize, &Line)> {
-        let from = request.messages.iter().rev().find_map(|message| match message {
-            Message::Assistant { state, .. } => place(state.as_ref()),
-            _ => None,
-        });
+        let from = request
+            .messages
+            .iter()
+            .rev()
+            .find_map(|message| match message {
+                Message::Assistant { state, .. } => place(state.as_ref()),
+                _ => None,
+            });
         let last = request.messages.last().map_or("", text);
         // A poisoned lock still guards a set of numbers.
-        let mut failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut failed = self
+            .failed
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut lines = self.lines.iter().enumerate().skip(from.unwrap_or(0));
         let (at, line) = lines.find(|(at, line)| {
             let fits = line.when.as_ref().is_none_or(|when| last.contains(when));

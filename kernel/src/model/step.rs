@@ -24,7 +24,7 @@ pub const KEY_SEPARATOR: &str = ":";
 /// Characters in a thought, at most: enough for two sentences, too few to ramble on.
 pub const THOUGHT_LIMIT: usize = 320;
 
-/// Said with every result: a small model loses sight of the task, and of its end.
+/// Said after the results of every reply: a small model loses sight of the task, and of its end.
 const NUDGE: &str = "(Is something that the task asks for still missing? If not, finish.)";
 
 /// Who says a [`Turn`].
@@ -86,6 +86,9 @@ pub fn turns(request: &Request) -> Vec<Turn> {
     let mut observing = false;
     for message in &request.messages {
         let observation = matches!(message, Message::Tool { .. });
+        if observing && !observation {
+            nudge(&mut turns);
+        }
         match message {
             Message::System { text } => system.push_str(text),
             Message::User { text, .. } => turns.push(turn(Role::User, text.clone())),
@@ -109,6 +112,9 @@ pub fn turns(request: &Request) -> Vec<Turn> {
         }
         observing = observation;
     }
+    if observing {
+        nudge(&mut turns);
+    }
     if !request.tools.is_empty() {
         let gap = if system.is_empty() { "" } else { "\n\n" };
         system = format!("{system}{gap}{}", instructions(&request.tools));
@@ -117,6 +123,14 @@ pub fn turns(request: &Request) -> Vec<Turn> {
         turns.insert(0, turn(Role::System, system));
     }
     turns
+}
+
+/// Ends the results that a reply got.
+fn nudge(turns: &mut [Turn]) {
+    if let Some(last) = turns.last_mut() {
+        last.text.push('\n');
+        last.text.push_str(NUDGE);
+    }
 }
 
 fn turn(role: Role, text: String) -> Turn {
@@ -158,7 +172,7 @@ fn text_argument(input: &Value) -> Option<String> {
 
 fn observed(name: &str, text: &str, ok: bool) -> String {
     let what = if ok { "Result" } else { "Error" };
-    format!("{what} of {name}:\n{text}\n{NUDGE}")
+    format!("{what} of {name}:\n{text}")
 }
 
 /// A step as text, exactly as a model constrained to [`schema`] writes it.

@@ -70,7 +70,8 @@ impl Rule {
         let arg = |(name, pattern): (&String, &Value)| {
             let (pattern, value) = (text(pattern), args.get(name).map(text));
             value.is_some_and(|value| {
-                glob(&pattern, &value) && (self.access != Access::Allow || stays_one_command(&pattern, &value))
+                glob(&pattern, &value)
+                    && (self.access != Access::Allow || stays_one_command(&pattern, &value))
             })
         };
         self.tool.as_ref().is_none_or(|name| glob(name, &tool.name))
@@ -89,7 +90,9 @@ fn stays_one_command(pattern: &str, value: &str) -> bool {
 
 /// A string as it is, anything else as its JSON.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is the whole of `text`.
@@ -159,7 +162,10 @@ mod tests {
         let permissions = Permissions {
             rules: vec![
                 rule(Access::Deny, json!({"args": {"command": "*rm -rf*"}})),
-                rule(Access::Allow, json!({"tool": "run_*", "args": {"command": "cargo *"}})),
+                rule(
+                    Access::Allow,
+                    json!({"tool": "run_*", "args": {"command": "cargo *"}}),
+                ),
             ],
             yes: false,
         };

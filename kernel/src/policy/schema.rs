@@ -29,14 +29,21 @@ impl Schema {
                 Ok(_) => "they are a JSON string, not an object".to_owned(),
                 Err(why) => format!("they are no JSON ({why})"),
             };
-            return Err(format!("its arguments must be a JSON object; {why}. It takes {}", self.hint));
+            return Err(format!(
+                "its arguments must be a JSON object; {why}. It takes {}",
+                self.hint
+            ));
         }
         let mistakes: Vec<_> = validator
             .iter_errors(args)
             .take(SHOWN)
             .map(|error| {
                 let at = error.instance_path().to_string();
-                let at = if at.is_empty() { String::new() } else { format!(" (at {at})") };
+                let at = if at.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (at {at})")
+                };
                 format!("{error}{at}")
             })
             .collect();
@@ -84,7 +91,11 @@ mod tests {
     fn a_refusal_says_what_was_wrong_and_what_is_right() {
         assert_eq!(check(json!({"path": "a", "depth": 2})), Ok(()));
         let missing = check(json!({"depth": "two"})).unwrap_err();
-        for part in ["\"path\" is a required property", "/depth", "\"depth\"?: integer"] {
+        for part in [
+            "\"path\" is a required property",
+            "/depth",
+            "\"depth\"?: integer",
+        ] {
             assert!(missing.contains(part), "{missing}");
         }
     }

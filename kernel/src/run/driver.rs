@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     entry::{Entry, Head},
-    event::{CallOutcome, Decision, Event, Outcome, Origin, PauseReason, RunId, RunSpec, Setup},
+    event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup},
     journal::{Journal, JournalError},
     label::Label,
     model::{Delta, Deltas, Model, ModelError, Request},
@@ -189,7 +189,10 @@ impl Driver {
             return Err(DriveError::NoEntry { run, seq, last });
         }
         let (mut head, mut copy) = (Head::EMPTY, Vec::new());
-        for entry in entries.into_iter().take_while(|entry| entry.seq <= origin.seq) {
+        for entry in entries
+            .into_iter()
+            .take_while(|entry| entry.seq <= origin.seq)
+        {
             let mut event = entry.event;
             if let Event::RunCreated { spec } = &mut event {
                 spec.origin = Some(origin);
@@ -414,7 +417,10 @@ async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) ->
             .catch_unwind()
             .await
             .unwrap_or_else(|_| {
-                Err(ToolError::Rejected(format!("{} crashed; use another way", call.name)))
+                Err(ToolError::Rejected(format!(
+                    "{} crashed; use another way",
+                    call.name
+                )))
             }),
     };
     let mut from = Label::Tool(call.name.clone());
@@ -449,7 +455,10 @@ async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) ->
 fn time_left(machine: &Machine) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let state = machine.state();
-    let left = state.spec.as_ref().map(|spec| spec.budget.time_left(&state.spent));
+    let left = state
+        .spec
+        .as_ref()
+        .map(|spec| spec.budget.time_left(&state.spent));
     left.unwrap_or(YEAR).min(YEAR)
 }
 

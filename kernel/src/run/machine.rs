@@ -143,7 +143,12 @@ impl Machine {
 
     fn next_of_call(&self, spec: &RunSpec, open: OpenCall) -> Next {
         let Some(call) = self.state.call(open.id) else {
-            return refuse(open.id, "", Refusal::UnknownTool, "it is in no reply".into());
+            return refuse(
+                open.id,
+                "",
+                Refusal::UnknownTool,
+                "it is in no reply".into(),
+            );
         };
         match open.stage {
             Stage::Made => self.judge(spec, open.id, call),
@@ -161,7 +166,10 @@ impl Machine {
 
     fn judge(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
         let allowed = |tool: &str| self.state.allowed.contains(tool);
-        match self.gate.judge(call, &spec.permissions, allowed, spec.attended) {
+        match self
+            .gate
+            .judge(call, &spec.permissions, allowed, spec.attended)
+        {
             Verdict::Refuse(by, message) => refuse(id, &call.name, by, message),
             Verdict::Ask(reason) => Next::Wait(Waiting::Approval {
                 call: attempt(id, call, 1),
@@ -364,7 +372,11 @@ impl Machine {
 /// How long to wait before a mind that failed so often in a row is asked again.
 fn retry_after_ms(failures: &[ModelError]) -> u64 {
     match failures {
-        [] | [.., ModelError::Malformed { .. } | ModelError::ContextOverflow { .. }] => 0,
+        []
+        | [
+            ..,
+            ModelError::Malformed { .. } | ModelError::ContextOverflow { .. },
+        ] => 0,
         [.., ModelError::RateLimited { after_ms: Some(ms) }] => *ms,
         [earlier @ .., _] => 1000 << (2 * earlier.len().min(5)),
     }
@@ -394,7 +406,11 @@ fn decided(id: CallId, call: &ToolCall, decision: Decision, started: u32) -> Nex
 fn already_made(result: &str) -> String {
     const SHOWN: usize = 1500;
     let shown: String = result.chars().take(SHOWN).collect();
-    let cut = if shown.len() < result.len() { "…" } else { "" };
+    let cut = if shown.len() < result.len() {
+        "…"
+    } else {
+        ""
+    };
     format!(
         "you already made this call; its result was:\n{shown}{cut}\nDo the next thing, or finish."
     )

@@ -75,7 +75,11 @@ impl Progress {
         } else {
             self.repeats = 0;
         }
-        self.failures = if outcome.is_done() { 0 } else { self.failures + 1 };
+        self.failures = if outcome.is_done() {
+            0
+        } else {
+            self.failures + 1
+        };
     }
 }
 
@@ -93,7 +97,9 @@ fn normal(value: &Value) -> Value {
         }
         Value::Array(items) => items.iter().map(normal).collect(),
         Value::Object(map) => {
-            let fields = map.iter().map(|(name, value)| (name.clone(), normal(value)));
+            let fields = map
+                .iter()
+                .map(|(name, value)| (name.clone(), normal(value)));
             Value::Object(fields.collect())
         }
         other => other.clone(),

@@ -163,8 +163,11 @@ impl Model for Recorded {
     async fn reply(&self, request: &Request, _: &mut dyn Deltas) -> Result<Reply, ModelError> {
         let spoken = |message: &&Message| matches!(message, Message::Assistant { .. });
         let so_far = request.messages.iter().filter(spoken).count();
-        self.replies.get(so_far).cloned().ok_or_else(|| ModelError::Unusable {
-            message: "the recorded run ends here; the replay went another way".to_owned(),
-        })
+        self.replies
+            .get(so_far)
+            .cloned()
+            .ok_or_else(|| ModelError::Unusable {
+                message: "the recorded run ends here; the replay went another way".to_owned(),
+            })
     }
 }

@@ -319,8 +319,8 @@ impl State {
 
     /// Only the time in which a driver was at work counts.
     fn charge_time(&mut self, entry: &Entry) {
-        let working = self.status == Status::Running
-            && !matches!(entry.event, Event::RunResumed { .. });
+        let working =
+            self.status == Status::Running && !matches!(entry.event, Event::RunResumed { .. });
         if let (true, Some(last)) = (working, self.last_time) {
             let ms = entry.time.duration_since(last).as_millis();
             self.spent.wall_ms += u64::try_from(ms).unwrap_or(0);
@@ -365,7 +365,9 @@ impl State {
         }
         // Open calls belong to the last reply, and nothing but notes comes behind it.
         let results = self.turns.iter_mut().rev().find_map(|turn| match turn {
-            Turn::Replied { number, results, .. } if *number == id.reply => Some(results),
+            Turn::Replied {
+                number, results, ..
+            } if *number == id.reply => Some(results),
             _ => None,
         });
         if let Some(slot) = results.and_then(|results| results.get_mut(id.index as usize)) {

@@ -44,7 +44,9 @@ impl Drive<'_> {
         let context = self.context();
         for call in self.machine.state().undoable() {
             let Some(tool) = self.driver.toolbox.get(&call.name) else {
-                undone.refused.push(format!("{}: the tool is gone", call.name));
+                undone
+                    .refused
+                    .push(format!("{}: the tool is gone", call.name));
                 break;
             };
             match tool.compensate(&call, &context).await {
@@ -53,9 +55,7 @@ impl Drive<'_> {
                     let call = call.id;
                     self.commit(vec![Event::Compensated { call, text }]).await?;
                 }
-                Err(
-                    ToolError::Rejected(why) | ToolError::Unknown(why) | ToolError::Fatal(why),
-                ) => {
+                Err(ToolError::Rejected(why) | ToolError::Unknown(why) | ToolError::Fatal(why)) => {
                     undone.refused.push(why);
                     break;
                 }

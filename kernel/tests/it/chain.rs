@@ -43,16 +43,37 @@ fn any_change_to_an_entry_is_found() {
     let open = |stored| Entry::open(stored, Head::EMPTY).map(|_| ());
     assert_eq!(open(stored(&entry, &other)), changed);
     let later = Timestamp::UNIX_EPOCH + std::time::Duration::from_nanos(1);
-    assert_eq!(open(Stored { time: later, ..stored(&entry, &body) }), changed);
-    assert_eq!(open(Stored { label: Label::Own, ..stored(&entry, &body) }), changed);
-    assert_eq!(open(Stored { prev: entry.hash, ..stored(&entry, &body) }), unchained);
+    assert_eq!(
+        open(Stored {
+            time: later,
+            ..stored(&entry, &body)
+        }),
+        changed
+    );
+    assert_eq!(
+        open(Stored {
+            label: Label::Own,
+            ..stored(&entry, &body)
+        }),
+        changed
+    );
+    assert_eq!(
+        open(Stored {
+            prev: entry.hash,
+            ..stored(&entry, &body)
+        }),
+        unchained
+    );
 }
 
 #[test]
 fn an_event_of_a_newer_version_is_kept_whole() {
     let body = r#"{"lesson":"look first","type":"lesson_learnt"}"#;
     let event: Event = serde_json::from_str(body).unwrap();
-    assert_eq!(event, Event::Unknown(json!({"lesson": "look first", "type": "lesson_learnt"})));
+    assert_eq!(
+        event,
+        Event::Unknown(json!({"lesson": "look first", "type": "lesson_learnt"}))
+    );
     let entry = Entry::seal(RUN, Head::EMPTY, Timestamp::UNIX_EPOCH, event);
     assert_eq!(entry.body(), body);
     assert_eq!(Entry::open(stored(&entry, body), Head::EMPTY), Ok(entry));
@@ -64,7 +85,10 @@ fn a_known_event_that_is_not_whole_is_no_event_of_a_newer_version() {
     let entry = Entry::seal(RUN, Head::EMPTY, Timestamp::UNIX_EPOCH, event);
     let body = entry.body();
     let opened = Entry::open(stored(&entry, &body), Head::EMPTY);
-    assert!(matches!(opened, Err(ChainError::Unreadable { seq: 1, .. })), "{opened:?}");
+    assert!(
+        matches!(opened, Err(ChainError::Unreadable { seq: 1, .. })),
+        "{opened:?}"
+    );
 }
 
 #[test]
@@ -83,10 +107,14 @@ fn the_known_types_are_those_that_are_written() {
 
 #[test]
 fn numbers_are_read_back_as_they_were_written() {
-    let numbers = json!({"big": u64::MAX, "whole": 1.0, "small": 0.1, "odd": 1.7976931348623157e308});
+    let numbers =
+        json!({"big": u64::MAX, "whole": 1.0, "small": 0.1, "odd": 1.7976931348623157e308});
     let event = Event::Unknown(json!({"type": "of_tomorrow", "z": 1, "a": numbers}));
     let entry = Entry::seal(RUN, Head::EMPTY, Timestamp::UNIX_EPOCH, event);
     let body = entry.body();
-    assert!(body.starts_with(r#"{"a":{"big":18446744073709551615,"odd":"#), "{body}");
+    assert!(
+        body.starts_with(r#"{"a":{"big":18446744073709551615,"odd":"#),
+        "{body}"
+    );
     assert_eq!(Entry::open(stored(&entry, &body), Head::EMPTY), Ok(entry));
 }

@@ -1,9 +1,7 @@
 use std::time::Duration;
 
 use gpak_kernel::{
-    event::{
-        CallOutcome, Decision, Event, Origin, Outcome, PauseReason, Refusal, RunId, Strategy,
-    },
+    event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, Refusal, RunId, Strategy},
     journal::JournalError,
     model::{ModelError, ToolCall, scripted::Line},
     policy::{Access, Budget, Permissions, Rule},
@@ -72,12 +70,20 @@ async fn pure_calls_run_together_and_others_alone_in_order() {
     };
     let world = World::new(vec![line, finish("ok")]);
     world.run(task(yes(), false)).await;
-    assert_eq!(world.done(), ["look a", "look b", "save c", "look d", "send e"]);
-    let shape: String = world.events().await.iter().filter_map(|event| match event {
-        Event::ToolStarted { .. } => Some('('),
-        Event::ToolFinished { tool, .. } if tool != "finish" => Some(')'),
-        _ => None,
-    }).collect();
+    assert_eq!(
+        world.done(),
+        ["look a", "look b", "save c", "look d", "send e"]
+    );
+    let shape: String = world
+        .events()
+        .await
+        .iter()
+        .filter_map(|event| match event {
+            Event::ToolStarted { .. } => Some('('),
+            Event::ToolFinished { tool, .. } if tool != "finish" => Some(')'),
+            _ => None,
+        })
+        .collect();
     assert_eq!(shape, "(())()()()");
 }
 
@@ -94,7 +100,12 @@ async fn wrong_arguments_never_reach_a_tool_and_are_charged() {
     let refused = refused(&world.events().await);
     let by: Vec<_> = refused.iter().map(|(by, _)| *by).collect();
     assert_eq!(by, [Refusal::Schema, Refusal::Schema, Refusal::UnknownTool]);
-    assert!(refused[2].1.contains("the tools are ask_user, finish, look"), "{refused:?}");
+    assert!(
+        refused[2]
+            .1
+            .contains("the tools are ask_user, finish, look"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -104,10 +115,16 @@ async fn a_headless_run_never_waits_for_an_approval() {
         Line::call("ask_user", json!({"question": "may I?"})),
         finish("could not"),
     ]);
-    assert_eq!(world.run(task(Permissions::default(), false)).await, completed("could not"));
+    assert_eq!(
+        world.run(task(Permissions::default(), false)).await,
+        completed("could not")
+    );
     assert!(world.done().is_empty());
     let refused = refused(&world.events().await);
-    assert!(refused.iter().all(|(by, _)| *by == Refusal::Permission), "{refused:?}");
+    assert!(
+        refused.iter().all(|(by, _)| *by == Refusal::Permission),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -119,7 +136,10 @@ async fn the_user_allows_denies_and_allows_for_the_run() {
         call("save", "c"),
         call("save", "d"),
         Line::call("ask_user", json!({"question": "name?"})),
-        Line { when: Some("Ada".into()), ..finish("for Ada") },
+        Line {
+            when: Some("Ada".into()),
+            ..finish("for Ada")
+        },
     ])
     .answered_by(vec![
         decide(Decision::Deny, "not yet"),
@@ -127,7 +147,10 @@ async fn the_user_allows_denies_and_allows_for_the_run() {
         decide(Decision::AllowForRun, ""),
         Some(Answer::Text("Ada".into())),
     ]);
-    assert_eq!(world.run(task(Permissions::default(), true)).await, completed("for Ada"));
+    assert_eq!(
+        world.run(task(Permissions::default(), true)).await,
+        completed("for Ada")
+    );
     assert_eq!(world.done(), ["send b", "save c", "save d"]);
 }
 
@@ -140,17 +163,25 @@ async fn a_policy_that_denies_holds_against_yes() {
         args: Default::default(),
     };
     let world = World::new(vec![call("send", "a"), finish("no")]);
-    let permissions = Permissions { rules: vec![rule], yes: true };
+    let permissions = Permissions {
+        rules: vec![rule],
+        yes: true,
+    };
     world.run(task(permissions, false)).await;
     assert!(world.done().is_empty());
 }
 
 #[tokio::test]
 async fn a_run_nobody_answers_waits_and_asks_again_when_resumed() {
-    let world = World::new(vec![call("send", "a"), finish("sent")])
-        .answered_by(vec![None, Some(Answer::Decision(Decision::Allow, String::new()))]);
+    let world = World::new(vec![call("send", "a"), finish("sent")]).answered_by(vec![
+        None,
+        Some(Answer::Decision(Decision::Allow, String::new())),
+    ]);
     world.create(task(Permissions::default(), true)).await;
-    assert_eq!(world.drive(true).await, Ended::Paused(PauseReason::Unanswered));
+    assert_eq!(
+        world.drive(true).await,
+        Ended::Paused(PauseReason::Unanswered)
+    );
     assert_eq!(world.drive(true).await, completed("sent"));
     assert_eq!(world.done(), ["send a"]);
 }
@@ -162,10 +193,19 @@ async fn a_used_up_budget_pauses_and_more_of_it_goes_on() {
     spec.budget.steps = 2;
     world.create(spec).await;
     let paused = world.drive(false).await;
-    assert!(matches!(paused, Ended::Paused(PauseReason::Budget { .. })), "{paused:?}");
-    assert!(matches!(world.drive(false).await, Ended::Paused(_)), "no more without more budget");
+    assert!(
+        matches!(paused, Ended::Paused(PauseReason::Budget { .. })),
+        "{paused:?}"
+    );
+    assert!(
+        matches!(world.drive(false).await, Ended::Paused(_)),
+        "no more without more budget"
+    );
     let more = Resumption {
-        budget: Some(Budget { steps: 9, ..Budget::default() }),
+        budget: Some(Budget {
+            steps: 9,
+            ..Budget::default()
+        }),
         ..Resumption::default()
     };
     assert_eq!(world.drive_with(more).await, completed("ok"));
@@ -183,23 +223,40 @@ async fn a_repeated_call_is_answered_then_changes_the_strategy_then_ends_the_run
     let events = world.events().await;
     assert!(refused(&events)[0].1.contains("its result was:\ndid a"));
     let explores = |event: &Event| {
-        matches!(event, Event::StrategyChanged { strategy: Strategy::Explore, .. })
+        matches!(
+            event,
+            Event::StrategyChanged {
+                strategy: Strategy::Explore,
+                ..
+            }
+        )
     };
     assert_eq!(events.iter().filter(|event| explores(event)).count(), 1);
 }
 
 #[tokio::test]
 async fn a_passing_failure_of_the_mind_is_tried_again_and_a_lasting_one_pauses() {
-    let malformed = || ModelError::Malformed { message: "half a reply".into() };
+    let malformed = || ModelError::Malformed {
+        message: "half a reply".into(),
+    };
     let world = World::new(vec![Line::error(malformed()), finish("ok")]);
     assert_eq!(world.run(task(yes(), false)).await, completed("ok"));
 
-    let unusable = ModelError::Unusable { message: "the file is corrupt".into() };
+    let unusable = ModelError::Unusable {
+        message: "the file is corrupt".into(),
+    };
     let world = World::new(vec![Line::error(unusable), finish("ok")]);
     world.create(task(yes(), false)).await;
     let paused = world.drive(false).await;
-    assert!(matches!(paused, Ended::Paused(PauseReason::Model { .. })), "{paused:?}");
-    assert_eq!(world.drive(false).await, completed("ok"), "resumed once it was mended");
+    assert!(
+        matches!(paused, Ended::Paused(PauseReason::Model { .. })),
+        "{paused:?}"
+    );
+    assert_eq!(
+        world.drive(false).await,
+        completed("ok"),
+        "resumed once it was mended"
+    );
 }
 
 #[tokio::test]
@@ -219,7 +276,10 @@ async fn a_tool_that_panics_or_fails_is_an_error_to_the_model_and_a_fatal_one_pa
 
 #[tokio::test]
 async fn a_stopped_driver_leaves_a_run_that_goes_on() {
-    let hang = Line { delay_ms: 600_000, ..finish("late") };
+    let hang = Line {
+        delay_ms: 600_000,
+        ..finish("late")
+    };
     let world = World::new(vec![call("look", "hang"), hang]);
     world.create(task(yes(), false)).await;
     let stop = world.driver.stop.clone();
@@ -230,9 +290,17 @@ async fn a_stopped_driver_leaves_a_run_that_goes_on() {
         }
         stop.cancel();
     });
-    assert_eq!(world.drive(false).await, Ended::Paused(PauseReason::Interrupted));
+    assert_eq!(
+        world.drive(false).await,
+        Ended::Paused(PauseReason::Interrupted)
+    );
     stopper.await.unwrap();
-    let runs = world.driver.journal.runs(&Default::default()).await.unwrap();
+    let runs = world
+        .driver
+        .journal
+        .runs(&Default::default())
+        .await
+        .unwrap();
     assert_eq!(runs[0].status, Status::Waiting);
 }
 
@@ -265,24 +333,40 @@ async fn a_started_call_is_made_again_only_where_that_is_safe() {
         let started_before = |call: u64| cut > 2 + 3 * call + 1;
         let finished_before = |call: u64| cut > 2 + 3 * call + 2;
         for (call, what) in (0..).zip(["look a", "set b", "save c"]) {
-            assert_eq!(again(what), usize::from(!finished_before(call)), "{what}, cut after {cut}");
+            assert_eq!(
+                again(what),
+                usize::from(!finished_before(call)),
+                "{what}, cut after {cut}"
+            );
         }
-        assert_eq!(again("send d"), usize::from(!started_before(3)), "cut after {cut}");
+        assert_eq!(
+            again("send d"),
+            usize::from(!started_before(3)),
+            "cut after {cut}"
+        );
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_call_in_doubt_is_put_to_the_user_who_is_there() {
-    for (decision, again) in [(Decision::WasDone, 0), (Decision::Deny, 0), (Decision::Allow, 1)] {
+    for (decision, again) in [
+        (Decision::WasDone, 0),
+        (Decision::Deny, 0),
+        (Decision::Allow, 1),
+    ] {
         let lines = vec![call("send", "d"), finish("ok")];
         let full = World::new(lines.clone());
         full.run(task(yes(), false)).await;
         let entries = full.entries().await;
         let started = |event: &Event| matches!(event, Event::ToolStarted { .. });
-        let cut = entries.iter().position(|entry| started(&entry.event)).unwrap() + 1;
-        let world = World::new(lines)
-            .answered_by(vec![Some(Answer::Decision(decision, String::new()))]);
+        let cut = entries
+            .iter()
+            .position(|entry| started(&entry.event))
+            .unwrap()
+            + 1;
+        let world =
+            World::new(lines).answered_by(vec![Some(Answer::Decision(decision, String::new()))]);
         world.driver.journal.append(&entries[..cut]).await.unwrap();
         assert_eq!(world.drive(true).await, completed("ok"));
         assert_eq!(world.done().len(), again, "{decision:?}");
@@ -294,7 +378,10 @@ async fn two_drivers_of_one_run_cannot_both_go_on() {
     let world = World::new(vec![finish("ok")]);
     world.create(task(yes(), false)).await;
     let _claim = world.driver.journal.claim(RUN).await.unwrap();
-    let busy = world.driver.drive(RUN, Resumption::default(), &mut ()).await;
+    let busy = world
+        .driver
+        .drive(RUN, Resumption::default(), &mut ())
+        .await;
     assert!(
         matches!(busy, Err(DriveError::Journal(JournalError::Busy { .. }))),
         "{busy:?}"
@@ -307,15 +394,29 @@ async fn a_fork_goes_its_own_way_from_the_entry_it_shares() {
     world.run(task(yes(), false)).await;
     let fork = RunId::from_u128(8);
     let origin = Origin { run: RUN, seq: 5 };
-    world.driver.fork(origin, fork, &std::env::temp_dir()).await.unwrap();
-    let ended = world.driver.drive(fork, Resumption::default(), &mut ()).await.unwrap();
+    world
+        .driver
+        .fork(origin, fork, &std::env::temp_dir())
+        .await
+        .unwrap();
+    let ended = world
+        .driver
+        .drive(fork, Resumption::default(), &mut ())
+        .await
+        .unwrap();
     assert_eq!(ended, completed("ok"));
     let entries = world.driver.journal.read(fork, 1).await.unwrap();
     assert!(matches!(&entries[0].event, Event::RunCreated { spec } if spec.origin == Some(origin)));
     assert_eq!(world.done(), ["look a", "send b", "send b"]);
     let nowhere = Origin { run: RUN, seq: 99 };
-    let none = world.driver.fork(nowhere, RunId::from_u128(9), &std::env::temp_dir()).await;
-    assert!(matches!(none, Err(DriveError::NoEntry { seq: 99, .. })), "{none:?}");
+    let none = world
+        .driver
+        .fork(nowhere, RunId::from_u128(9), &std::env::temp_dir())
+        .await;
+    assert!(
+        matches!(none, Err(DriveError::NoEntry { seq: 99, .. })),
+        "{none:?}"
+    );
 }
 
 #[tokio::test]
@@ -324,7 +425,9 @@ async fn a_replay_finds_a_decision_that_was_not_the_machines() {
     world.run(task(yes(), false)).await;
     let mut entries = world.entries().await;
     replay::check(&entries).unwrap();
-    let started = entries.iter_mut().find(|entry| matches!(entry.event, Event::ToolStarted { .. }));
+    let started = entries
+        .iter_mut()
+        .find(|entry| matches!(entry.event, Event::ToolStarted { .. }));
     let Event::ToolStarted { attempt, .. } = &mut started.unwrap().event else {
         unreachable!()
     };
@@ -359,7 +462,10 @@ async fn undo_runs_backwards_and_stops_at_what_changed_since() {
     assert_eq!(undone.refused, ["changed: changed since"]);
     assert_eq!(undone.irreversible, ["send {\"what\":\"mail\"}"]);
     let again = world.driver.undo(RUN).await.unwrap();
-    assert!(again.restored.is_empty(), "what is undone is not undone twice");
+    assert!(
+        again.restored.is_empty(),
+        "what is undone is not undone twice"
+    );
 }
 
 #[tokio::test]
@@ -384,7 +490,12 @@ async fn an_empty_task_and_a_missing_workspace_are_refused() {
     assert!(matches!(empty, Err(DriveError::EmptyTask)));
     spec.task = "x".into();
     spec.workspace = "/nowhere/at/all".into();
-    let missing = world.driver.create(RUN, spec).await.unwrap_err().to_string();
+    let missing = world
+        .driver
+        .create(RUN, spec)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(missing.contains("--workspace"), "{missing}");
 }
 
@@ -395,7 +506,10 @@ async fn watching_a_run_shows_every_entry_once_and_ends_with_it() {
     let stream = world.driver.journal.watch(RUN, 1);
     let watched = tokio::spawn(futures::StreamExt::collect::<Vec<_>>(stream));
     world.drive(false).await;
-    let watched = tokio::time::timeout(Duration::from_secs(60), watched).await.unwrap().unwrap();
+    let watched = tokio::time::timeout(Duration::from_secs(60), watched)
+        .await
+        .unwrap()
+        .unwrap();
     let watched: Vec<_> = watched.into_iter().map(|entry| entry.unwrap()).collect();
     assert_eq!(watched, world.entries().await);
 }

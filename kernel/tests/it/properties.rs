@@ -44,13 +44,18 @@ fn spec(attended: bool, deny_save: bool, steps: u32) -> RunSpec {
         yes: !attended,
     };
     RunSpec {
-        budget: Budget { steps, ..Budget::default() },
+        budget: Budget {
+            steps,
+            ..Budget::default()
+        },
         ..task(permissions, attended)
     }
 }
 
 fn a_call() -> impl Strategy<Value = ToolCall> {
-    let name = prop::sample::select(vec!["look", "set", "save", "send", "ask_user", "finish", "no"]);
+    let name = prop::sample::select(vec![
+        "look", "set", "save", "send", "ask_user", "finish", "no",
+    ]);
     let args = prop::sample::select(vec![
         json!({"what": "a"}),
         json!({"what": "b"}),
@@ -60,7 +65,10 @@ fn a_call() -> impl Strategy<Value = ToolCall> {
         json!("{\"what\""),
         json!(null),
     ]);
-    (name, args).prop_map(|(name, args)| ToolCall { name: name.into(), args })
+    (name, args).prop_map(|(name, args)| ToolCall {
+        name: name.into(),
+        args,
+    })
 }
 
 fn a_reply() -> impl Strategy<Value = Reply> {
@@ -68,16 +76,24 @@ fn a_reply() -> impl Strategy<Value = Reply> {
     (prop::collection::vec(a_call(), 0..4), text).prop_map(|(calls, text)| Reply {
         calls,
         text: text.into(),
-        usage: Usage { input: 10, output: 5, ..Usage::default() },
+        usage: Usage {
+            input: 10,
+            output: 5,
+            ..Usage::default()
+        },
         ..Reply::default()
     })
 }
 
 fn an_error() -> impl Strategy<Value = ModelError> {
     prop::sample::select(vec![
-        ModelError::Malformed { message: "half".into() },
+        ModelError::Malformed {
+            message: "half".into(),
+        },
         ModelError::ContextOverflow { limit: 100 },
-        ModelError::Unauthorized { message: "key".into() },
+        ModelError::Unauthorized {
+            message: "key".into(),
+        },
         ModelError::RateLimited { after_ms: Some(5) },
     ])
 }
@@ -88,7 +104,9 @@ fn a_call_id() -> impl Strategy<Value = CallId> {
 
 fn an_outcome() -> impl Strategy<Value = CallOutcome> {
     prop_oneof![
-        "[a-c]".prop_map(|text| CallOutcome::Done { output: ToolOutput::text(text) }),
+        "[a-c]".prop_map(|text| CallOutcome::Done {
+            output: ToolOutput::text(text)
+        }),
         "[a-c]".prop_map(|message| CallOutcome::Failed { message }),
         "[a-c]".prop_map(|message| CallOutcome::Unknown { message }),
     ]
@@ -103,9 +121,14 @@ fn a_decision() -> impl Strategy<Value = Decision> {
 fn an_event() -> impl Strategy<Value = Event> {
     let text = "[a-c]{0,2}";
     prop_oneof![
-        any::<(bool, bool)>().prop_map(|(a, b)| Event::RunCreated { spec: spec(a, b, 5) }),
+        any::<(bool, bool)>().prop_map(|(a, b)| Event::RunCreated {
+            spec: spec(a, b, 5)
+        }),
         Just(Event::RunStarted { setup: setup() }),
-        text.prop_map(|text| Event::MessageReceived { text, from: Label::User }),
+        text.prop_map(|text| Event::MessageReceived {
+            text,
+            from: Label::User
+        }),
         a_reply().prop_map(|reply| Event::ModelReplied { reply }),
         an_error().prop_map(|error| Event::ModelFailed { error }),
         (a_call_id(), 0u32..3).prop_map(|(call, attempt)| Event::ToolStarted {
@@ -131,10 +154,17 @@ fn an_event() -> impl Strategy<Value = Event> {
             note: String::new(),
         }),
         (0u32..9).prop_map(|through_reply| Event::ContextCompacted { through_reply }),
-        Just(Event::RunPaused { reason: PauseReason::Interrupted }),
+        Just(Event::RunPaused {
+            reason: PauseReason::Interrupted
+        }),
         any::<bool>().prop_map(resumed),
-        a_call_id().prop_map(|call| Event::Compensated { call, text: String::new() }),
-        Just(Event::RunFinished { outcome: Outcome::Cancelled }),
+        a_call_id().prop_map(|call| Event::Compensated {
+            call,
+            text: String::new()
+        }),
+        Just(Event::RunFinished {
+            outcome: Outcome::Cancelled
+        }),
         Just(Event::Unknown(json!({"type": "of_tomorrow"}))),
     ]
 }
@@ -186,7 +216,10 @@ impl Simulation {
     fn step(&mut self, fate: &Fate) -> bool {
         match self.machine.next() {
             Next::Record(events) => {
-                assert!(!events.is_empty(), "a decision that changes nothing would repeat for ever");
+                assert!(
+                    !events.is_empty(),
+                    "a decision that changes nothing would repeat for ever"
+                );
                 events.into_iter().for_each(|event| self.commit(event));
             }
             Next::Think { .. } => self.commit(match fate.reply.clone() {
@@ -216,7 +249,11 @@ impl Simulation {
                 }
             }
             Next::Wait(Waiting::Approval { call, reason }) => {
-                self.commit(Event::ApprovalRequested { call: call.id, reason, preview: None });
+                self.commit(Event::ApprovalRequested {
+                    call: call.id,
+                    reason,
+                    preview: None,
+                });
                 self.decide(call.id, fate);
             }
             Next::Wait(Waiting::InDoubt { call }) => self.decide(call.id, fate),

@@ -57,7 +57,10 @@ impl Tool for Noted {
 
     async fn call(&self, call: &Call, _: &ToolContext) -> Result<ToolOutput, ToolError> {
         let what = call.args["what"].as_str().unwrap().to_owned();
-        self.log.lock().unwrap().push(format!("{} {what}", call.name));
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{} {what}", call.name));
         match what.as_str() {
             "hang" => std::future::pending().await,
             "reject" => Err(ToolError::Rejected("no such thing".into())),
@@ -159,7 +162,11 @@ impl World {
 
     pub async fn drive_with(&self, resumption: Resumption) -> Ended {
         let mut rebuild = Rebuild(self.driver.journal.clone());
-        let ended = self.driver.drive(RUN, resumption, &mut rebuild).await.unwrap();
+        let ended = self
+            .driver
+            .drive(RUN, resumption, &mut rebuild)
+            .await
+            .unwrap();
         replay::check(&self.entries().await).unwrap();
         ended
     }
@@ -168,7 +175,11 @@ impl World {
         let attended = spec.attended;
         self.create(spec).await;
         let ended = self.drive(attended).await;
-        assert_eq!(self.script.unused(&self.entries().await), 0, "the script was not used up");
+        assert_eq!(
+            self.script.unused(&self.entries().await),
+            0,
+            "the script was not used up"
+        );
         ended
     }
 
@@ -177,7 +188,11 @@ impl World {
     }
 
     pub async fn events(&self) -> Vec<Event> {
-        self.entries().await.into_iter().map(|entry| entry.event).collect()
+        self.entries()
+            .await
+            .into_iter()
+            .map(|entry| entry.event)
+            .collect()
     }
 
     pub fn done(&self) -> Vec<String> {
@@ -196,7 +211,10 @@ impl Observer for Rebuild {
     fn entry(&mut self, entry: &Entry, state: &State) {
         let entries = futures::FutureExt::now_or_never(self.0.read(entry.run, 1));
         let entries = entries.expect("nobody else holds the journal").unwrap();
-        let known: Vec<_> = entries.into_iter().filter(|one| one.seq <= entry.seq).collect();
+        let known: Vec<_> = entries
+            .into_iter()
+            .filter(|one| one.seq <= entry.seq)
+            .collect();
         assert_eq!(Machine::fold(&known).state(), state);
     }
 
@@ -208,6 +226,10 @@ struct Answers(Mutex<std::collections::VecDeque<Option<Answer>>>);
 #[async_trait]
 impl Human for Answers {
     async fn ask(&self, _: &Waiting, _: Option<&str>) -> Option<Answer> {
-        self.0.lock().unwrap().pop_front().expect("asked more often than expected")
+        self.0
+            .lock()
+            .unwrap()
+            .pop_front()
+            .expect("asked more often than expected")
     }
 }

@@ -37,9 +37,9 @@ pub(super) fn spec() -> ToolSpec {
         "Search the text of files. Gives each line that matches, with its file and line number.",
         Effect::Pure,
         json!({
-            "pattern": {"type": "string", "minLength": 1, "description": "What to search: a word, or a regular expression."},
-            "path": {"type": "string", "description": "The folder or file to search, relative to the workspace; \".\" if left out."},
-            "glob": {"type": "string", "minLength": 1, "description": "Only files with such a name; all files if left out."},
+            "pattern": {"type": "string", "minLength": 1, "maxLength": 400, "description": "What to search: a word, or a regular expression."},
+            "path": {"type": "string", "maxLength": 400, "description": "The folder or file to search, relative to the workspace; \".\" if left out."},
+            "glob": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Only files with such a name; all files if left out."},
         }),
         1,
     )

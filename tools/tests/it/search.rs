@@ -121,3 +121,19 @@ async fn many_matches_are_counted_and_long_lines_cut_around_the_match() {
     );
     assert!(text.len() < 500);
 }
+
+#[tokio::test]
+async fn a_glob_that_no_file_has_is_said_and_passed_over() {
+    let bench = Bench::new();
+    bench.put("src/limits.py", "MAX_RETRIES = 3\n");
+    let text = bench
+        .call(
+            1,
+            "search_files",
+            json!({"pattern": "MAX_RETRIES", "path": "src", "glob": "*.rs"}),
+        )
+        .await;
+    for part in ["no file matches *.rs", "src/limits.py:1: MAX_RETRIES = 3"] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+}

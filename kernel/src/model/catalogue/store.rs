@@ -11,7 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Catalogue, CatalogueError, Entry, Network, PROVIDER, Source, Watch, hub, part, plain, space};
+use super::{
+    Catalogue, CatalogueError, Entry, Network, PROVIDER, Source, Watch, hub, part, plain, space,
+};
 
 /// A folder of models, and the catalogue of what may be in it.
 #[derive(Debug, Clone)]
@@ -96,11 +98,17 @@ impl Store {
 
     /// Whether the hub of the default model can be reached. Blocks, but not for long.
     pub fn hub_answers(&self, network: &Network) -> bool {
-        let sources = self.catalogue.default_entry().map(|entry| entry.sources.as_slice());
-        sources.unwrap_or_default().iter().any(|source| match source {
-            Source::Hub { repository, path } => hub::answers(network, repository, path),
-            Source::Pip { .. } => false,
-        })
+        let sources = self
+            .catalogue
+            .default_entry()
+            .map(|entry| entry.sources.as_slice());
+        sources
+            .unwrap_or_default()
+            .iter()
+            .any(|source| match source {
+                Source::Hub { repository, path } => hub::answers(network, repository, path),
+                Source::Pip { .. } => false,
+            })
     }
 
     /// Finds a model: a name of the catalogue, the name of a file that was added, or a path to any GGUF,

@@ -298,6 +298,7 @@ impl Engine {
             }
             unread.push(token);
             written.tokens.push(token);
+            not_in_circles(&written.tokens)?;
             let text = decoder.push(self.tokens.bytes(token));
             written.text.push_str(&text);
             if !text.is_empty() {
@@ -330,6 +331,7 @@ impl Engine {
             }
             written.tokens.extend(&fresh);
             unread.append(&mut fresh);
+            not_in_circles(&written.tokens)?;
             written.complete = constraint.is_done();
             if written.complete || written.tokens.len() >= job.limit {
                 break;
@@ -358,6 +360,21 @@ impl Written {
     }
 }
 
+/// Fails once the end of a reply is one short piece over and over: such a reply has no end of its own,
+/// and another draw is worth more than the rest of it.
+fn not_in_circles(tokens: &[u32]) -> Result<(), ModelError> {
+    const END: usize = 128;
+    const PIECE: usize = 32;
+    let end = tokens.len().checked_sub(END).and_then(|from| tokens.get(from..));
+    let repeats = |end: &[u32], piece: usize| end.iter().zip(end.iter().skip(piece)).all(|(a, b)| a == b);
+    match end {
+        Some(end) if (1..=PIECE).any(|piece| repeats(end, piece)) => Err(ModelError::Malformed {
+            message: "the model says the same over and over".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// What a step says. A step that was cut off is what there is of it.
 fn understood(written: &Written) -> Result<(String, Vec<crate::model::ToolCall>), ModelError> {
     if !written.complete {
@@ -376,5 +393,19 @@ fn failed(path: &Path, error: &candle_core::Error, stop: Stop<'_>) -> ModelError
     }
     ModelError::Unusable {
         message: format!("{} failed while it ran: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod circles {
+    use super::not_in_circles;
+
+    #[test]
+    fn a_reply_that_repeats_one_piece_without_end_is_noticed() {
+        let circle: Vec<u32> = (0..20).chain((0..160).map(|n| 100 + n % 7)).collect();
+        assert!(not_in_circles(&circle).is_err());
+        let list: Vec<u32> = (0..60).flat_map(|n| [7, 8, 1000 + n]).collect();
+        assert!(not_in_circles(&list).is_ok());
+        assert!(not_in_circles(&[5; 100]).is_ok(), "a ruled line is no circle yet");
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn product(weight: &QTensor, x: &Tensor) -> Result<Tensor> {
     #[allow(unsafe_code)]
     let (_, blocks, _) = unsafe { data.align_to::<k_quants::BlockQ4K>() };
     if blocks.len() * k_quants::QK_K != rows * columns {
-        return Err(Error::Msg("a weight matrix is not laid out as expected".into()));
+        return Err(Error::Msg(
+            "a weight matrix is not laid out as expected".into(),
+        ));
     }
     let row = x.flatten_all()?.to_vec1::<f32>()?;
     let mut y = vec![0.0; rows];

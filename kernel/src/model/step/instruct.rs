@@ -22,7 +22,10 @@ pub fn instructions(tools: &[ToolSpec]) -> String {
     for tool in tools {
         describe(&mut text, tool);
     }
-    let examples: String = examples().iter().filter_map(|one| show(tools, one)).collect();
+    let examples: String = examples()
+        .iter()
+        .filter_map(|one| show(tools, one))
+        .collect();
     if !examples.is_empty() {
         text.push_str("\n# Examples of other tasks\n");
         text.push_str(&examples);

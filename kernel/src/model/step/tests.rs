@@ -101,15 +101,15 @@ fn a_conversation_becomes_turns_with_calls_as_steps_and_results_as_observations(
         write("", "read_file", &json!({"path": "a"}))
     );
     let end = write("Done.", "finish", &json!({"answer": "It is done."}));
+    let results = format!(
+        "Result of list_files:\nsaid by list_files\n\nError of read_file:\nsaid by read_file\n{NUDGE}"
+    );
     assert_eq!(
         said,
         [
             (Role::User, "Do it."),
             (Role::Assistant, steps.as_str()),
-            (
-                Role::User,
-                "Result of list_files:\nsaid by list_files\n\nError of read_file:\nsaid by read_file"
-            ),
+            (Role::User, results.as_str()),
             (Role::Assistant, end.as_str()),
         ]
     );
@@ -150,10 +150,17 @@ fn instructions_name_each_tool_its_arguments_and_a_worked_example() {
     let text = instructions(&tools);
     assert!(text.contains("- paint(colour: \"red\"|\"blue\", layers?: integer[]): Does paint."));
     assert!(text.contains("    colour: Which."));
-    assert!(!text.contains("Task: "), "an example uses a tool that is not there");
+    assert!(
+        !text.contains("Task: "),
+        "an example uses a tool that is not there"
+    );
     tools.push(text_tool("write_file", &["path", "content"]));
     let text = instructions(&tools);
-    assert_eq!(text.matches("Task: ").count(), 1, "an example uses a tool that is not there");
+    assert_eq!(
+        text.matches("Task: ").count(),
+        1,
+        "an example uses a tool that is not there"
+    );
     assert!(text.contains(&write(
         "guests/list.txt must be the guest list. I read it to count the guests.",
         "read_file",

@@ -26,7 +26,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "delete_file",
         "Delete a file, or a folder that is empty.",
         Effect::Reversible,
-        json!({"path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace."}}),
+        json!({"path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."}}),
         1,
     )
 }

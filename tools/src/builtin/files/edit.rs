@@ -41,7 +41,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "Replace text in a file. `old` must stand in the file exactly as given, and only once, unless `all` is true.",
         Effect::Reversible,
         json!({
-            "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace."},
+            "path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."},
             "old": {"type": "string", "minLength": 1, "description": "The text to replace."},
             "new": {"type": "string", "description": "The text to put there."},
             "all": {"type": "boolean", "description": "Whether to replace it everywhere in the file."},

@@ -41,9 +41,9 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "List the files in a folder, each with its number of lines and its size.",
         Effect::Pure,
         json!({
-            "path": {"type": "string", "description": "The folder, relative to the workspace; \".\" if left out."},
+            "path": {"type": "string", "maxLength": 400, "description": "The folder, relative to the workspace; \".\" if left out."},
             "recursive": {"type": "boolean", "description": "Whether to list the folders inside it too; if left out, only where there is little in them."},
-            "glob": {"type": "string", "minLength": 1, "description": "Only files with such a name, in all folders inside; all files if left out."},
+            "glob": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Only files with such a name, in all folders inside; all files if left out."},
             "sort": {"type": "string", "enum": ["name", "lines", "size"], "description": "By name, or the longest or the largest first."},
         }),
         0,

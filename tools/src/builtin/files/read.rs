@@ -28,7 +28,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "Read a text file, or some lines of it. Says how many lines it has.",
         Effect::Pure,
         json!({
-            "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace."},
+            "path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."},
             "from_line": {"type": "integer", "minimum": 1, "description": "The first line to read; 1 if left out."},
             "to_line": {"type": "integer", "minimum": 1, "description": "The last line to read; the end if left out."},
         }),

@@ -22,8 +22,8 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "Move or rename a file or a folder. Folders are made as needed; an existing file is never replaced.",
         Effect::Reversible,
         json!({
-            "from": {"type": "string", "minLength": 1, "description": "What to move, relative to the workspace."},
-            "to": {"type": "string", "minLength": 1, "description": "Its new path, or an existing folder to put it in."},
+            "from": {"type": "string", "minLength": 1, "maxLength": 400, "description": "What to move, relative to the workspace."},
+            "to": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Its new path, or an existing folder to put it in."},
         }),
         2,
     )

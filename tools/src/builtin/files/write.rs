@@ -29,7 +29,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         "Write a text file: a new one, or all of an existing one anew. Folders are made as needed. To change a part of a file, use edit_file.",
         Effect::Reversible,
         json!({
-            "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace."},
+            "path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."},
             "content": {"type": "string", "description": "All of its text."},
         }),
         2,

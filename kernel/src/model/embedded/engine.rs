@@ -365,8 +365,12 @@ impl Written {
 fn not_in_circles(tokens: &[u32]) -> Result<(), ModelError> {
     const END: usize = 128;
     const PIECE: usize = 32;
-    let end = tokens.len().checked_sub(END).and_then(|from| tokens.get(from..));
-    let repeats = |end: &[u32], piece: usize| end.iter().zip(end.iter().skip(piece)).all(|(a, b)| a == b);
+    let end = tokens
+        .len()
+        .checked_sub(END)
+        .and_then(|from| tokens.get(from..));
+    let repeats =
+        |end: &[u32], piece: usize| end.iter().zip(end.iter().skip(piece)).all(|(a, b)| a == b);
     match end {
         Some(end) if (1..=PIECE).any(|piece| repeats(end, piece)) => Err(ModelError::Malformed {
             message: "the model says the same over and over".into(),
@@ -406,6 +410,9 @@ mod circles {
         assert!(not_in_circles(&circle).is_err());
         let list: Vec<u32> = (0..60).flat_map(|n| [7, 8, 1000 + n]).collect();
         assert!(not_in_circles(&list).is_ok());
-        assert!(not_in_circles(&[5; 100]).is_ok(), "a ruled line is no circle yet");
+        assert!(
+            not_in_circles(&[5; 100]).is_ok(),
+            "a ruled line is no circle yet"
+        );
     }
 }

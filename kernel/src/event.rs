@@ -1,4 +1,4 @@
-//! What happened in a run: [`Event`]s, sealed into the hash chain of [`Entry`]s.
+//! What happened in a run: [`Event`]s, sealed into the hash chain of [`Entry`](crate::entry::Entry)s.
 //!
 //! One shape everywhere: an event is a JSON object tagged by `type`, and an entry is that object with
 //! its run, number, time, label and hashes around it.

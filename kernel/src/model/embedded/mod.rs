@@ -4,11 +4,11 @@
 //! schemas: a small model that is free to write what it likes makes no valid calls, and one that is
 //! not makes few invalid ones.
 //!
-//! What the modules do, from the bottom: [`gguf`] opens a file and believes nothing in it, [`shape`]
-//! says what network is in it, [`forward`] runs it and remembers what it read, [`tokens`] and
-//! [`prompt`] turn a conversation into tokens, [`constrain`] and [`sample`] choose the next one,
-//! [`state`] keeps what was read for later processes, [`engine`] makes a reply of all that, and
-//! [`worker`] gives it a thread of its own.
+//! What the modules do, from the bottom: `gguf` opens a file and believes nothing in it, `shape`
+//! says what network is in it, `forward` runs it and remembers what it read, `tokens` and
+//! `prompt` turn a conversation into tokens, `constrain` and `sample` choose the next one,
+//! `state` keeps what was read for later processes, `engine` makes a reply of all that, and
+//! `worker` gives it a thread of its own.
 
 mod constrain;
 mod engine;

@@ -1,0 +1,323 @@
+//! Models behind servers that speak OpenAI's protocol: OpenAI itself, vLLM, llama.cpp, LM Studio,
+//! gateways.
+//!
+//! There are two forms of it: Responses at OpenAI, Chat Completions everywhere. What a model and its
+//! server can do is asked, not looked up: whether native tool calls come back right, whether text can
+//! be constrained, which members of a request are refused, how large the window is. Where native calls
+//! do not come back right, the model takes constrained steps (see [`step`](super::step)).
+//!
+//! `async-openai` sends and reads the stream. Its own retries are replaced (see `transport`), because
+//! one that the journal does not know of is a step that nobody can account for; and its types for what
+//! comes back are not used, because they refuse whatever a server leaves out or adds.
+
+mod chat;
+mod negotiate;
+mod responses;
+mod transport;
+mod window;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_openai::Client;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+pub use super::remote::{Connection, DEFAULT_WINDOW, Key};
+use super::{
+    Deltas, Message, Model, ModelError, ModelProfile, Price, Reply, Request, Sampling,
+    probe::{Manner, Probes, Subject},
+    remote::{Draft, Failure, Names, Reading, Server},
+};
+use crate::{
+    label::Label,
+    tool::{Effect, ToolSpec},
+};
+use transport::Endpoint;
+
+/// Where OpenAI itself is.
+pub const OPENAI: &str = "https://api.openai.com/v1";
+
+/// Which form of the protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// `POST /chat/completions`.
+    Chat,
+    /// `POST /responses`, with nothing stored at the server: the whole conversation is sent each time.
+    Responses,
+}
+
+/// What is connected to, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server; its address ends in `/v1` as a rule.
+    pub connection: Connection,
+    /// The server's name for the model. Empty: the only one it has.
+    pub model: String,
+    /// None: Responses at OpenAI, Chat Completions elsewhere.
+    pub api: Option<Api>,
+    /// Tokens of the window, at most; less where the server says so. None: what the server says, and
+    /// [`DEFAULT_WINDOW`] where it says nothing (OpenAI says nothing).
+    pub window: Option<u32>,
+    /// What a token costs.
+    pub price: Option<Price>,
+    /// Whether it makes native tool calls. None: it is asked once.
+    pub native_tools: Option<bool>,
+    /// The file in which answers are remembered (`probes.json`). None: each process asks again.
+    pub probes: Option<std::path::PathBuf>,
+}
+
+impl Options {
+    /// The model of that name at that server, everything else as it comes.
+    pub fn new(connection: Connection, model: impl Into<String>) -> Self {
+        Self {
+            connection,
+            model: model.into(),
+            api: None,
+            window: None,
+            price: None,
+            native_tools: None,
+            probes: None,
+        }
+    }
+}
+
+/// A model behind an OpenAI-compatible server.
+pub struct OpenAi {
+    server: Server,
+    client: Client<Endpoint>,
+    api: Api,
+    profile: ModelProfile,
+    manner: Mutex<Manner>,
+    probes: Probes,
+    subject: Subject,
+}
+
+/// The models that a server says it has, sorted.
+///
+/// # Errors
+/// If it cannot be reached or wants another key.
+pub async fn models(options: &Options) -> Result<Vec<String>, ModelError> {
+    let server = Server::new(&options.connection)?;
+    let listed = window::listed(&server)
+        .await
+        .map_err(|failure| failure.error)?;
+    Ok(window::names(&listed))
+}
+
+impl OpenAi {
+    /// Connects: asks what the server says of the model, and the model, once, whether it makes native
+    /// tool calls.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, wants another key, has no such model, or is not ready yet.
+    pub async fn connect(options: Options) -> Result<Self, ModelError> {
+        let server = Server::new(&options.connection)?;
+        let known = window::find(&server, &options).await?;
+        let window = known.window.unwrap_or(DEFAULT_WINDOW).max(1);
+        let server = server.with_window(window);
+        let at_openai = server.host() == "api.openai.com";
+        let preferred = if at_openai { Api::Responses } else { Api::Chat };
+        let mut model = Self {
+            client: transport::client(&server),
+            api: options.api.unwrap_or(preferred),
+            profile: ModelProfile {
+                provider: "openai".to_owned(),
+                name: known.name.clone(),
+                window,
+                native_tools: false,
+                local: server.is_local(),
+                price: options.price,
+            },
+            manner: Mutex::default(),
+            probes: Probes::new(options.probes),
+            subject: Subject {
+                provider: "openai".to_owned(),
+                endpoint: server.shown(),
+                model: known.name,
+                fingerprint: known.fingerprint,
+            },
+            server,
+        };
+        model.ask(options.native_tools).await?;
+        Ok(model)
+    }
+
+    /// Finds out how the model is best asked, unless it is remembered.
+    async fn ask(&mut self, told: Option<bool>) -> Result<(), ModelError> {
+        let mut manner = match self.probes.get(&self.subject) {
+            Some(manner) => manner,
+            None => self.probe(told).await?,
+        };
+        manner.native_tools = told.unwrap_or(manner.native_tools);
+        self.profile.native_tools = manner.native_tools;
+        *self.manner() = manner;
+        Ok(())
+    }
+
+    async fn probe(&self, told: Option<bool>) -> Result<Manner, ModelError> {
+        if told.is_some() {
+            return Ok(Manner::default());
+        }
+        self.manner().native_tools = true;
+        let probed = self.exchange(&ping(), PROBE_TEXT, &mut ()).await;
+        let mut manner = self.manner().clone();
+        manner.native_tools = match probed {
+            Ok(reply) => is_pong(&reply),
+            Err(failure) => match (&failure.error, failure.status) {
+                // The model answered, only not with a call.
+                (ModelError::Malformed { .. } | ModelError::Refused { .. }, _) => false,
+                // The server refuses tools (`--jinja` or a tool parser is missing).
+                (_, Some(400 | 422 | 500 | 501)) => false,
+                _ => return Err(self.explain(failure).await),
+            },
+        };
+        self.remember(&manner);
+        Ok(manner)
+    }
+
+    fn remember(&self, manner: &Manner) {
+        if let Err(why) = self.probes.set(&self.subject, manner) {
+            tracing::warn!(%why, "what was found out about the model cannot be remembered");
+        }
+    }
+
+    fn manner(&self) -> MutexGuard<'_, Manner> {
+        // A poisoned lock still guards whole values: each is put there at once.
+        self.manner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request, and again with less where the server refuses something that can be left out.
+    /// That is no retry: what was refused did no work, and it is not sent again.
+    async fn exchange(
+        &self,
+        request: &Request,
+        most_text: usize,
+        deltas: &mut dyn Deltas,
+    ) -> Result<Reply, Failure> {
+        loop {
+            let manner = self.manner().clone();
+            let failure = match self.once(request, &manner, most_text, deltas).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            let Some(less) = negotiate::less(&manner, &failure) else {
+                return Err(failure);
+            };
+            tracing::info!(
+                model = self.profile.name,
+                refused = failure.message,
+                "asking for less"
+            );
+            if self.profile.native_tools == less.native_tools {
+                self.remember(&less);
+            }
+            *self.manner() = less;
+        }
+    }
+
+    async fn once(
+        &self,
+        request: &Request,
+        manner: &Manner,
+        most_text: usize,
+        deltas: &mut dyn Deltas,
+    ) -> Result<Reply, Failure> {
+        let names = Names::new(&request.tools);
+        let body = match self.api {
+            Api::Chat => chat::body(
+                &self.profile.name,
+                request,
+                manner,
+                &names,
+                self.at_openai(),
+            )?,
+            Api::Responses => responses::body(&self.profile.name, request, manner, &names)?,
+        };
+        let reading = match (manner.native_tools, manner.format) {
+            (true, _) => Reading::Native,
+            (false, super::probe::Format::Text) => Reading::Loose,
+            (false, _) => Reading::Step,
+        };
+        let sent = body.to_string().len();
+        let mut draft =
+            Draft::new(request, &names, reading, sent, deltas).with_most_text(most_text);
+        match self.api {
+            Api::Chat => chat::read(&self.server, &self.client, body, &mut draft).await?,
+            Api::Responses => responses::read(&self.server, &self.client, body, &mut draft).await?,
+        }
+        Ok(draft.finish(&self.profile)?)
+    }
+
+    fn at_openai(&self) -> bool {
+        self.server.host() == "api.openai.com"
+    }
+
+    /// A failure, with what the server has where it has not what was asked for.
+    async fn explain(&self, failure: Failure) -> ModelError {
+        if failure.status != Some(404) {
+            return failure.error;
+        }
+        let listed = window::listed(&self.server).await.unwrap_or_default();
+        window::missing(
+            &self.server,
+            &self.profile.name,
+            &failure.message,
+            &window::names(&listed),
+        )
+    }
+}
+
+#[async_trait]
+impl Model for OpenAi {
+    fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
+        match self.exchange(request, usize::MAX, deltas).await {
+            Ok(reply) => Ok(reply),
+            Err(failure) => Err(self.explain(failure).await),
+        }
+    }
+}
+
+/// Bytes of text after which a model that was asked for a call, and nothing else, makes none.
+pub(super) const PROBE_TEXT: usize = 400;
+/// The word that a probe has called with.
+const WORD: &str = "kestrel";
+
+/// A request that asks for one harmless call.
+pub(super) fn ping() -> Request {
+    let text = format!("Call the tool ping with the word {WORD}. Do nothing else.");
+    Request {
+        messages: vec![Message::User {
+            text,
+            label: Label::Own,
+        }],
+        tools: [ToolSpec {
+            name: "ping".to_owned(),
+            description: "Tests the connection.".to_owned(),
+            input: json!({
+                "type": "object",
+                "properties": {"word": {"type": "string", "description": "the word to send"}},
+                "required": ["word"],
+                "additionalProperties": false,
+            }),
+            effect: Effect::Pure,
+            resumable: false,
+            control: None,
+        }]
+        .into(),
+        barred: Vec::new(),
+        sampling: Sampling {
+            max_tokens: 512,
+            ..Sampling::default()
+        },
+    }
+}
+
+/// Whether a reply is the call that was asked for.
+pub(super) fn is_pong(reply: &Reply) -> bool {
+    let word = |args: &Value| args.get("word").and_then(Value::as_str) == Some(WORD);
+    matches!(reply.calls.as_slice(), [call] if call.name == "ping" && word(&call.args))
+}

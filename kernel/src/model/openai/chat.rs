@@ -1,0 +1,309 @@
+//! Chat Completions.
+
+use async_openai::Client;
+use futures::{Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::transport::{Endpoint, failed};
+use crate::model::{
+    Message, ModelError, Request, Stop,
+    probe::{Format, Manner},
+    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent},
+    step::{self, Role},
+};
+
+/// The body of a request.
+///
+/// # Errors
+/// If it holds not all that it must.
+pub(super) fn body(
+    model: &str,
+    request: &Request,
+    manner: &Manner,
+    names: &Names,
+    at_openai: bool,
+) -> Result<Value, ModelError> {
+    let mut body = Map::new();
+    let mut set = |member: &str, value: Value| {
+        if !manner.unwanted.contains(member) {
+            body.insert(member.to_owned(), value);
+        }
+    };
+    set("model", json!(model));
+    let native = manner.native_tools || request.tools.is_empty();
+    let messages = if native {
+        native_messages(request, names)
+    } else {
+        steps(request)
+    };
+    set("messages", messages);
+    if native && !request.tools.is_empty() {
+        set("tools", tools(request, names));
+    }
+    if !native && let Some(format) = response_format(request, manner.format) {
+        set("response_format", format);
+    }
+    set("stream", json!(true));
+    set("stream_options", json!({"include_usage": true}));
+    // What f32 cannot say exactly is not sent with seventeen digits.
+    let temperature = (f64::from(request.sampling.temperature) * 1e4).round() / 1e4;
+    set("temperature", json!(temperature));
+    set("seed", json!(request.sampling.seed));
+    // OpenAI's newer models refuse the older name; other servers know only that one.
+    let limit = if at_openai {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    set(limit, json!(request.sampling.max_tokens));
+    let body = Value::Object(body);
+    check(&body, request, names, native)?;
+    Ok(body)
+}
+
+/// Fails if a tool was not put into the body.
+fn check(body: &Value, request: &Request, names: &Names, native: bool) -> Result<(), ModelError> {
+    if native {
+        let tools = body.get("tools").and_then(Value::as_array);
+        return check_sent(request, |name| {
+            let sent = names.sent(name);
+            let is_it = |tool: &Value| {
+                tool.pointer("/function/name").and_then(Value::as_str) == Some(&sent)
+            };
+            tools.is_some_and(|tools| tools.iter().any(is_it))
+        });
+    }
+    let system = body
+        .pointer("/messages/0/content")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    check_sent(request, |name| system.contains(&format!("- {name}(")))
+}
+
+fn tools(request: &Request, names: &Names) -> Value {
+    let tool = |tool: &crate::tool::ToolSpec| {
+        json!({
+            "type": "function",
+            "function": {
+                "name": names.sent(&tool.name),
+                "description": tool.description,
+                "parameters": tool.input,
+            },
+        })
+    };
+    request.tools.iter().map(tool).collect()
+}
+
+/// How text is constrained to a step.
+fn response_format(request: &Request, format: Format) -> Option<Value> {
+    match format {
+        Format::Schema => {
+            let schema = step::schema(&request.choices());
+            Some(json!({
+                "type": "json_schema",
+                "json_schema": {"name": "step", "strict": true, "schema": schema},
+            }))
+        }
+        Format::Json => Some(json!({"type": "json_object"})),
+        Format::Text => None,
+    }
+}
+
+/// The conversation of a model that takes steps.
+fn steps(request: &Request) -> Value {
+    let turn = |turn: step::Turn| {
+        let role = match turn.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        json!({"role": role, "content": turn.text})
+    };
+    step::turns(request).into_iter().map(turn).collect()
+}
+
+/// The conversation of a model that makes native calls.
+fn native_messages(request: &Request, names: &Names) -> Value {
+    let message = |message: &Message| match message {
+        Message::System { text } => json!({"role": "system", "content": text}),
+        Message::User { text, .. } => json!({"role": "user", "content": text}),
+        Message::Assistant { text, calls, .. } => {
+            let mut said = json!({"role": "assistant", "content": text});
+            let calls: Vec<Value> = calls
+                .iter()
+                .map(|(id, call)| {
+                    json!({
+                        "id": call_id(*id),
+                        "type": "function",
+                        "function": {
+                            "name": names.sent(&call.name),
+                            "arguments": call.args.to_string(),
+                        },
+                    })
+                })
+                .collect();
+            if let (false, Some(said)) = (calls.is_empty(), said.as_object_mut()) {
+                said.insert("tool_calls".to_owned(), calls.into());
+            }
+            said
+        }
+        Message::Tool { call, text, ok, .. } => {
+            json!({"role": "tool", "tool_call_id": call_id(*call), "content": observed(text, *ok)})
+        }
+    };
+    request.messages.iter().map(message).collect()
+}
+
+/// A result as a model with native calls sees it.
+pub(super) fn observed(text: &str, ok: bool) -> String {
+    if ok {
+        text.to_owned()
+    } else {
+        format!("Error: {text}")
+    }
+}
+
+/// Sends a body and reads the stream that comes back.
+pub(super) async fn read(
+    server: &Server,
+    client: &Client<Endpoint>,
+    body: Value,
+    draft: &mut Draft<'_>,
+) -> Result<(), Failure> {
+    let stream = client.chat().create_stream_byot(body).await;
+    let mut stream = stream.map_err(|error| failed(server, error))?;
+    read_stream(server, &mut stream, draft).await
+}
+
+async fn read_stream(
+    server: &Server,
+    stream: &mut (impl Stream<Item = Result<Chunk, async_openai::error::OpenAIError>> + Unpin),
+    draft: &mut Draft<'_>,
+) -> Result<(), Failure> {
+    while let Some(chunk) = server.next(&mut stream.by_ref(), draft.has_begun()).await? {
+        take(server, chunk.map_err(|error| failed(server, error))?, draft)?;
+        if draft.has_enough() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn take(server: &Server, chunk: Chunk, draft: &mut Draft<'_>) -> Result<(), Failure> {
+    if let Some(error) = chunk.error {
+        return Err(server.error_event(&json!({"error": error})));
+    }
+    if let Some(usage) = chunk.usage {
+        draft.counts = usage.counts();
+    }
+    // Only one choice is asked for.
+    let Some(choice) = chunk.choices.into_iter().flatten().next() else {
+        return Ok(());
+    };
+    let delta = choice.delta.unwrap_or_default();
+    for thought in [delta.reasoning_content, delta.reasoning]
+        .into_iter()
+        .flatten()
+        .take(1)
+    {
+        draft.thought(&thought);
+    }
+    draft.text(&delta.content.unwrap_or_default());
+    draft.refusal(&delta.refusal.unwrap_or_default());
+    for call in delta.tool_calls.unwrap_or_default() {
+        let function = call.function.unwrap_or_default();
+        let slot = call.index.map(|index| index.to_string());
+        draft.call(Piece {
+            slot: slot.as_deref(),
+            id: call.id.as_deref(),
+            name: function.name.as_deref(),
+            args: &function.arguments.unwrap_or_default(),
+        });
+    }
+    match choice.finish_reason.as_deref() {
+        None | Some("") => {}
+        Some("length") => draft.stop = Some(Stop::Length),
+        Some("content_filter") => {
+            let message = "a filter at the server held the reply back".to_owned();
+            return Err(ModelError::Refused { message }.into());
+        }
+        Some("error") => return Err(server.malformed("the server says that it failed midway")),
+        Some(_) => draft.stop = Some(Stop::End),
+    }
+    Ok(())
+}
+
+/// A piece of a stream, with whatever a server leaves out left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Chunk {
+    choices: Option<Vec<Choice>>,
+    usage: Option<Tokens>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Choice {
+    delta: Option<Said>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    content: Option<String>,
+    /// DeepSeek, llama.cpp, vLLM.
+    reasoning_content: Option<String>,
+    /// OpenRouter, newer vLLM.
+    reasoning: Option<String>,
+    refusal: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Call {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<Function>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Function {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+/// Tokens as both forms of the protocol count them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tokens {
+    #[serde(alias = "input_tokens")]
+    prompt_tokens: Option<u64>,
+    #[serde(alias = "output_tokens")]
+    completion_tokens: Option<u64>,
+    #[serde(alias = "input_tokens_details")]
+    prompt_tokens_details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Option<u64>,
+}
+
+impl Tokens {
+    pub(super) fn counts(&self) -> crate::model::remote::Counts {
+        let details = self.prompt_tokens_details.as_ref();
+        crate::model::remote::Counts {
+            input: self.prompt_tokens,
+            cached: details
+                .and_then(|details| details.cached_tokens)
+                .unwrap_or(0),
+            output: self.completion_tokens,
+        }
+    }
+}

@@ -64,8 +64,8 @@ pub fn driver(
 ) -> Result<Driver, Failure> {
     Ok(Driver {
         journal: journal(home)?,
+        toolbox: toolbox(home, model.profile().window)?,
         model,
-        toolbox: toolbox(home)?,
         human,
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
@@ -73,11 +73,18 @@ pub fn driver(
     })
 }
 
-/// The tools of this user.
-pub fn toolbox(home: &Home) -> Result<Toolbox, Failure> {
+/// The tools of this user, for a model with a window of so many tokens.
+pub fn toolbox(home: &Home, window: u32) -> Result<Toolbox, Failure> {
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
+    options.output_bytes = output_bytes(window);
     Toolbox::new(builtin::all(&options)).map_err(|why| Failure::new(why.to_string()))
+}
+
+/// How much text one call may give: with three bytes a token, a sixth of the window, so that a few
+/// results and the tools fit into it together.
+fn output_bytes(window: u32) -> usize {
+    (window as usize / 2).clamp(2 * 1024, 16 * 1024)
 }
 
 /// The models of this user.

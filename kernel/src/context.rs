@@ -39,6 +39,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
     Request {
         messages,
         tools: setup.tools.clone().into(),
+        barred: state.progress.barred().map(str::to_owned).collect(),
         sampling: sampling(state, setup),
     }
 }

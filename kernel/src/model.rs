@@ -17,6 +17,13 @@ use crate::{label::Label, tool::ToolSpec};
 pub mod catalogue;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "openai")]
+pub mod openai;
+#[cfg(feature = "remote")]
+pub mod probe;
+#[cfg(feature = "remote")]
+pub mod remote;
+pub mod resilience;
 pub mod scripted;
 pub mod step;
 
@@ -89,8 +96,23 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// What it may call. Empty: it can only answer with text.
     pub tools: Arc<[ToolSpec]>,
+    /// Names of tools that are shown and may not be called in this reply: their last calls led nowhere.
+    /// They stay in [`Request::tools`], so that what was sent before is still the beginning of what is
+    /// sent now.
+    pub barred: Vec<String>,
     /// How the reply is drawn.
     pub sampling: Sampling,
+}
+
+impl Request {
+    /// The tools that the reply may call: all but the barred ones.
+    pub fn choices(&self) -> Vec<ToolSpec> {
+        let tools = self.tools.iter();
+        tools
+            .filter(|tool| !self.barred.contains(&tool.name))
+            .cloned()
+            .collect()
+    }
 }
 
 /// How a reply is drawn from the model's distribution.

@@ -177,6 +177,7 @@ fn request(case: &Case) -> Request {
     Request {
         messages,
         tools: Arc::from(case.tools()),
+        barred: Vec::new(),
         sampling,
     }
 }

@@ -5,10 +5,14 @@ use std::{path::Path, sync::Arc};
 use gpak_kernel::{
     event::{Outcome, RunId, RunSpec},
     journal::MemoryJournal,
-    model::{Model, embedded},
+    model::{
+        Model,
+        embedded::{self, Measured, Speed},
+    },
     policy::{Budget, Permissions},
     run::{Driver, Ended, Machine, Nobody, Resumption, SystemClock},
 };
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
         agent::{self, Attempt},
         bfcl,
         evals::{self, Split, Task},
+        peer::{self, Beside, Compared, Peer},
     },
     commands::print_json,
     failure::{DONE, Failure},
@@ -33,7 +38,7 @@ pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failu
     let id = args.model.as_deref().or(settings.model.value.as_deref());
     let window = settings.window.value;
     if !args.agent && args.bfcl.is_none() {
-        return speed(home, id, window, json).await;
+        return speed(home, id, window, args.peer, json).await;
     }
     let mind = wire::mind(home, id, window, &CancellationToken::new()).await?;
     if let Some(cases) = args.bfcl {
@@ -45,47 +50,110 @@ pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failu
     Ok(DONE)
 }
 
-async fn speed(home: &Home, id: Option<&str>, window: u32, json: bool) -> Result<u8, Failure> {
+async fn speed(
+    home: &Home,
+    id: Option<&str>,
+    window: u32,
+    peer: Option<String>,
+    json: bool,
+) -> Result<u8, Failure> {
     let (path, options) = wire::embedded_file(home, id, window, &CancellationToken::new()).await?;
-    let measuring = tokio::task::spawn_blocking(move || embedded::measure(path, options));
-    let figures = measuring
+    let measuring = tokio::task::spawn_blocking(move || -> Result<Report, Failure> {
+        let Some(url) = peer else {
+            let figures = embedded::measure(path, options)?;
+            let peer = None;
+            return Ok(Report { figures, peer });
+        };
+        // First, because loading a model for nothing takes long.
+        let peer = Peer::meet(&url).map_err(|why| Failure::new(why.to_string()))?;
+        let mut ours = Measured::load(path, options)?;
+        let (short, long, beside) = peer::beside(&mut ours, &peer)?;
+        Ok(Report {
+            figures: ours.figures(short, long)?,
+            peer: Some(beside),
+        })
+    });
+    let report = measuring
         .await
         .map_err(|why| Failure::new(why.to_string()))??;
     if json {
-        print_json(&figures);
+        print_json(&report);
     } else {
-        for (what, value) in lines(&figures) {
-            println!("{what:22} {value}");
+        for (what, value) in report.lines() {
+            println!("{what:26} {value}");
         }
     }
     Ok(DONE)
 }
 
-fn lines(figures: &embedded::Figures) -> [(&'static str, String); 8] {
-    let megabytes = |bytes: u64| format!("{} MB", bytes / 1_000_000);
-    let reading = format!(
-        "{:.1} tokens/s ({} tokens)",
-        figures.prefill_tokens_s, figures.prefill_tokens
-    );
-    let first = format!(
-        "{:.2} s ({} tokens cached)",
-        figures.first_token_cached_s, figures.cached_tokens
-    );
+/// What `gpak models bench` prints.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    figures: embedded::Figures,
+    /// What a llama.cpp server did with the same texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<Beside>,
+}
+
+impl Report {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let Self { figures, peer } = self;
+        let megabytes = |bytes: u64| format!("{} MB", bytes / 1_000_000);
+        let peer_short = peer.as_ref().map(|peer| &peer.short);
+        let peer_long = peer.as_ref().and_then(|peer| peer.long.as_ref());
+        let mut lines = vec![("load", format!("{:.2} s", figures.load_s))];
+        let names = ["reading", "writing after it", "first token, warm"];
+        lines.extend(names.into_iter().zip(speeds(&figures.short, peer_short)));
+        if let Some(long) = &figures.long {
+            let names = [
+                "reading a long text",
+                "writing after a long text",
+                "first token, warm, long",
+            ];
+            lines.extend(names.into_iter().zip(speeds(long, peer_long)));
+        }
+        let step = format!("{:.1} tokens/s", figures.step_tokens_s);
+        lines.extend([
+            ("writing a step", step),
+            ("mask", format!("{:.3} ms a token", figures.mask_ms)),
+            ("resident", megabytes(figures.resident_bytes)),
+            ("resident at most", megabytes(figures.resident_peak_bytes)),
+        ]);
+        lines
+    }
+}
+
+/// Reading, writing, and the first token when the text is known.
+fn speeds(ours: &Speed, compared: Option<&Compared>) -> [String; 3] {
+    let beside = |of: fn(&Compared) -> (f64, f64), unit: &str| {
+        compared
+            .map(of)
+            .map_or_else(String::new, |(theirs, ratio)| {
+                format!("; the peer {theirs:.2} {unit}, {ratio:.2} times as fast")
+            })
+    };
     [
-        ("load", format!("{:.2} s", figures.load_s)),
-        ("reading", reading),
-        (
-            "writing",
-            format!("{:.1} tokens/s", figures.decode_tokens_s),
+        format!(
+            "{:.1} tokens/s ({} tokens){}",
+            ours.prefill_tokens_s,
+            ours.prefill_tokens,
+            beside(|c| (c.peer.prefill_tokens_s, c.prefill_ratio), "tokens/s"),
         ),
-        (
-            "writing a step",
-            format!("{:.1} tokens/s", figures.step_tokens_s),
+        format!(
+            "{:.1} tokens/s{}",
+            ours.decode_tokens_s,
+            beside(|c| (c.peer.decode_tokens_s, c.decode_ratio), "tokens/s"),
         ),
-        ("mask", format!("{:.3} ms a token", figures.mask_ms)),
-        ("first token, warm", first),
-        ("resident", megabytes(figures.resident_bytes)),
-        ("resident at most", megabytes(figures.resident_peak_bytes)),
+        format!(
+            "{:.2} s ({} tokens cached){}",
+            ours.first_token_cached_s,
+            ours.cached_tokens,
+            beside(
+                |c| (c.peer.first_token_cached_s, c.first_token_cached_ratio),
+                "s"
+            ),
+        ),
     ]
 }
 
@@ -171,7 +239,7 @@ async fn attempt(
     let driver = Driver {
         journal: Arc::new(MemoryJournal::default()),
         model: model.clone(),
-        toolbox: wire::toolbox(home)?,
+        toolbox: wire::toolbox(home, model.profile().window)?,
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),

@@ -24,8 +24,11 @@ pub const KEY_SEPARATOR: &str = ":";
 /// Characters in a thought, at most: enough for two sentences, too few to ramble on.
 pub const THOUGHT_LIMIT: usize = 320;
 
-/// Said after the results of every reply: a small model loses sight of the task, and of its end.
-const NUDGE: &str = "(Is something that the task asks for still missing? If not, finish.)";
+/// Said after the results of every reply: a small model loses sight of the task, of its end, and of the
+/// result in front of it. The wording is measured: without its first sentence the default model, told the
+/// three longest of fifty files, goes on to search for them.
+const NUDGE: &str = "(Use what this result says. If something that the task asks for is still missing, do \
+                     that next. If not, finish.)";
 
 /// Who says a [`Turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Whether a run gets anywhere: repetition and failure, noticed from what came of its calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -27,6 +27,8 @@ pub struct Progress {
     pub repeats: u32,
     /// Calls in a row that did not do what they were to do.
     pub failures: u32,
+    /// Tools of the calls that were refused, one after the other, because they had been made before.
+    barred: BTreeSet<String>,
     /// Counts the calls that may have changed the world.
     epoch: u32,
     seen: BTreeMap<String, Seen>,
@@ -46,6 +48,12 @@ impl Progress {
         (seen.epoch == self.epoch).then_some(seen.id)
     }
 
+    /// Tools that the next reply had better not call: it was told that it made the call before, and a
+    /// small model that is told so makes the same call again.
+    pub fn barred(&self) -> impl Iterator<Item = &str> {
+        self.barred.iter().map(String::as_str)
+    }
+
     pub(super) fn finished(
         &mut self,
         id: CallId,
@@ -59,6 +67,7 @@ impl Progress {
         } = outcome
         {
             self.repeats += 1;
+            self.barred.insert(call.name.clone());
             return;
         }
         let changes = outcome.is_done() && effect.is_some_and(|effect| effect != Effect::Pure);
@@ -74,6 +83,7 @@ impl Progress {
             self.repeats += 1;
         } else {
             self.repeats = 0;
+            self.barred.clear();
         }
         self.failures = if outcome.is_done() {
             0
@@ -139,6 +149,32 @@ mod tests {
         let write = call("write_file", json!({"path": "a"}));
         progress.finished(ID, &write, Some(Effect::Reversible), &done("wrote"));
         assert_eq!(progress.repetition_of(&same), None);
+    }
+
+    #[test]
+    fn a_tool_whose_call_was_repeated_is_barred_until_something_new_comes() {
+        let mut progress = Progress::default();
+        let barred = |progress: &Progress| progress.barred().map(str::to_owned).collect::<Vec<_>>();
+        let (list, search) = (
+            call("list_files", json!({})),
+            call("search_files", json!({})),
+        );
+        let again = CallOutcome::Refused {
+            by: Refusal::Repetition,
+            message: String::new(),
+        };
+        progress.finished(ID, &list, Some(Effect::Pure), &done("a"));
+        progress.finished(ID, &list, Some(Effect::Pure), &again);
+        assert_eq!(barred(&progress), ["list_files"]);
+        progress.finished(ID, &search, Some(Effect::Pure), &again);
+        assert_eq!(barred(&progress), ["list_files", "search_files"]);
+        progress.finished(
+            ID,
+            &call("read_file", json!({})),
+            Some(Effect::Pure),
+            &done("b"),
+        );
+        assert_eq!(barred(&progress), Vec::<String>::new());
     }
 
     #[test]

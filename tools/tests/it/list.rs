@@ -36,15 +36,17 @@ async fn the_longest_of_many_files_are_said_first() {
         .await;
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("src: 7 files, 28 lines in all"));
-    assert_eq!(
-        lines.next(),
-        Some("the longest: src/f7.rs (7 lines), src/f6.rs (6 lines), src/f5.rs (5 lines)")
-    );
     assert_eq!(lines.next(), Some("src/f1.rs (1 line, 2 bytes)"));
+    assert!(
+        text.ends_with(
+            "\nthe three longest of them:\n1. src/f7.rs (7 lines)\n2. src/f6.rs (6 lines)\n3. src/f5.rs (5 lines)"
+        ),
+        "{text}"
+    );
     let text = bench
         .call(2, "list_files", json!({"path": "src", "sort": "lines"}))
         .await;
-    assert_eq!(text.lines().nth(2), Some("src/f7.rs (7 lines, 14 bytes)"));
+    assert_eq!(text.lines().nth(1), Some("src/f7.rs (7 lines, 14 bytes)"));
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ impl Engine {
         let written = if request.tools.is_empty() {
             self.write_text(rest, &mut job)?
         } else {
-            let constraint = self.constraints.step(&request.tools)?;
+            let constraint = self.constraints.step(&request.choices())?;
             self.write_step(rest, constraint, &mut job)?
         };
         job.usage.output = written.tokens.len() as u64;

@@ -52,6 +52,7 @@ fn request(messages: Vec<Message>, tools: Vec<ToolSpec>, max_tokens: u32) -> Req
     Request {
         messages,
         tools: tools.into(),
+        barred: Vec::new(),
         sampling: Sampling {
             max_tokens,
             ..Sampling::default()

@@ -31,6 +31,7 @@ fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> Request {
     Request {
         messages,
         tools: tools.into(),
+        barred: Vec::new(),
         sampling: Sampling::default(),
     }
 }

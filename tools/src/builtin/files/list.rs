@@ -209,6 +209,7 @@ fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String])
         }
         text += &line;
     }
+    text += &longest(entries).unwrap_or_default();
     text
 }
 
@@ -226,10 +227,7 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     if folders > 0 {
         parts.push(many(folders, "folder"));
     }
-    let mut counted: Vec<_> = entries
-        .iter()
-        .filter_map(|entry| Some((entry.lines?, entry.path.as_str())))
-        .collect();
+    let counted = counted(entries);
     if counted.len() > 1 {
         let lines = counted.iter().map(|(lines, _)| lines).sum();
         parts.push(format!("{} in all", many(lines, "line")));
@@ -238,17 +236,29 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     for note in notes {
         text += &format!("; {note}");
     }
-    // A small model does not find the longest of thirty by itself.
-    if counted.len() > 5 {
-        counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
-        let longest: Vec<_> = counted
-            .iter()
-            .take(3)
-            .map(|(lines, path)| format!("{path} ({})", many(*lines, "line")))
-            .collect();
-        text += &format!("\nthe longest: {}", longest.join(", "));
-    }
     text
+}
+
+/// A small model does not find the longest of thirty by itself, nor what stands above a long list.
+fn longest(entries: &[Entry]) -> Option<String> {
+    let mut counted = counted(entries);
+    if counted.len() <= 5 {
+        return None;
+    }
+    counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
+    let longest: String = (1..=3)
+        .zip(&counted)
+        .map(|(place, (lines, path))| format!("\n{place}. {path} ({})", many(*lines, "line")))
+        .collect();
+    Some(format!("\nthe three longest of them:{longest}"))
+}
+
+/// The files of which the lines are known.
+fn counted(entries: &[Entry]) -> Vec<(u64, &str)> {
+    entries
+        .iter()
+        .filter_map(|entry| Some((entry.lines?, entry.path.as_str())))
+        .collect()
 }
 
 /// `None` if it is gone.

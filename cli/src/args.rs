@@ -245,6 +245,13 @@ pub struct BenchArgs {
     /// The model [default: as for `run`]
     #[arg(short, long)]
     pub model: Option<String>,
+    /// Measure a llama.cpp server with the same texts in turn, and print the ratios
+    ///
+    /// Start it on the same file: `llama-server -m FILE --port 8080`, or after `pip install xllamacpp`:
+    /// `python -c "import xllamacpp as x; p = x.CommonParams(); p.model.path = 'FILE'; p.n_ctx = 8192;
+    /// p.n_parallel = 1; p.port = 8080; s = x.Server(p); input()"`. Nothing else should run meanwhile.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["agent", "bfcl"])]
+    pub peer: Option<String>,
     /// Run our agent tasks
     #[arg(long)]
     pub agent: bool,

@@ -4,3 +4,4 @@ pub mod agent;
 pub mod bfcl;
 pub mod check;
 pub mod evals;
+pub mod peer;

@@ -96,7 +96,7 @@ impl Engine {
                 let tokens = Tokens::of(&gguf, vocabulary)?;
                 let template = Template::of(&gguf, &tokens);
                 let constraints = Constraints::new(&tokens)?;
-                Ok((tokens, template, constraints))
+                Ok::<_, ModelError>((tokens, template, constraints))
             });
             let network = Network::load(&gguf, shape, setup.window, stop);
             (words.join(), network)

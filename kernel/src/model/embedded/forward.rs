@@ -11,12 +11,12 @@ use candle_core::{
     quantized::{GgmlDType, QMatMul, QTensor},
 };
 use candle_nn::{
-    attention::cpu_flash::causal::run_causal_attn_cpu,
-    ops::{rms_norm, silu, softmax_last_dim},
-    rotary_emb::{rope_i, rope_thd},
+    ops::{rms_norm, silu},
+    rotary_emb::{rope, rope_i},
 };
 
 use super::{
+    attention::attend,
     gguf::Gguf,
     shape::{Dimensions, Rope},
     single,
@@ -59,8 +59,9 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    /// `[1, window, kv_heads, head]`, zeroed by the system on first touch, so that it takes the memory
-    /// of the longest sequence so far and not of the window.
+    /// `[kv_heads, window, head]`, so that what each head knows is one piece of memory. Zeroed by the
+    /// system on first touch, so that it takes the memory of the longest sequence so far and not of the
+    /// window.
     keys: Tensor,
     values: Tensor,
 }
@@ -74,17 +75,32 @@ struct Linear {
 
 impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match &self.single {
-            Some(weight) if x.dims().iter().rev().skip(1).all(|rows| *rows == 1) => {
-                single::product(weight, x)?
-            }
-            _ => self.weight.forward(x)?,
-        };
-        match &self.bias {
+        let [y] = forward([self], x)?;
+        Ok(y)
+    }
+}
+
+/// What each of several layers makes of the same input.
+fn forward<const N: usize>(linears: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+    let is_row = x.dims().iter().rev().skip(1).all(|rows| *rows == 1);
+    let singles = linears.iter().map(|linear| linear.single.as_deref());
+    let ys = match singles.collect::<Option<Vec<_>>>().filter(|_| is_row) {
+        Some(weights) => single::products(&weights, x)?,
+        None => {
+            let ys = linears.iter().map(|linear| linear.weight.forward(x));
+            ys.collect::<Result<_>>()?
+        }
+    };
+    let ys = linears
+        .iter()
+        .zip(ys)
+        .map(|(linear, y)| match &linear.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
-        }
-    }
+        });
+    let ys: Vec<_> = ys.collect::<Result<_>>()?;
+    ys.try_into()
+        .map_err(|_| Error::Msg("a product was left out".into()))
 }
 
 impl Network {
@@ -148,7 +164,6 @@ impl Network {
             count,
             cos: self.cos.narrow(0, start, count)?,
             sin: self.sin.narrow(0, start, count)?,
-            mask: mask(start, count)?,
         };
         let mut x = self.embedding.embedding(&tokens)?.unsqueeze(0)?;
         for layer in &self.layers {
@@ -200,41 +215,35 @@ struct Pass<'a> {
     count: usize,
     cos: Tensor,
     sin: Tensor,
-    mask: Option<Tensor>,
 }
 
 impl Pass<'_> {
     fn layer(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         let h = rms_norm(x, &layer.attention_norm, self.shape.epsilon)?;
-        let query = self.heads(
-            &layer.query,
-            layer.query_norm.as_ref(),
-            &h,
-            self.shape.heads,
-        )?;
-        let key = self.heads(&layer.key, layer.key_norm.as_ref(), &h, self.shape.kv_heads)?;
-        let (query, key) = (self.rotate(&query)?, self.rotate(&key)?);
-        let value = layer.value.forward(&h)?;
-        let value = value.reshape((1, self.count, self.shape.kv_heads, self.shape.head))?;
-        layer.keys.slice_set(&key, 1, self.start)?;
+        let [query, key, value] = forward([&layer.query, &layer.key, &layer.value], &h)?;
+        let query = self.heads(&query, layer.query_norm.as_ref())?;
+        let key = self.heads(&key, layer.key_norm.as_ref())?;
+        let value = self.heads(&value, None)?;
+        layer.keys.slice_set(&self.rotate(&key)?, 1, self.start)?;
         layer.values.slice_set(&value, 1, self.start)?;
-        let mixed = self.attend(layer, &query)?;
+        let mixed = attend(
+            &self.rotate(&query)?,
+            &layer.keys,
+            &layer.values,
+            self.start,
+        )?;
+        let mixed = mixed.transpose(0, 1)?.reshape((1, self.count, ()))?;
         let x = (x + layer.mix.forward(&mixed)?)?;
         let h = rms_norm(&x, &layer.feed_norm, self.shape.epsilon)?;
-        let h = (silu(&layer.gate.forward(&h)?)? * layer.up.forward(&h)?)?;
+        let [gate, up] = forward([&layer.gate, &layer.up], &h)?;
+        let h = (silu(&gate)? * up)?;
         x + layer.down.forward(&h)?
     }
 
-    /// `[1, count, width]` to `[1, count, heads, head]`.
-    fn heads(
-        &self,
-        linear: &Linear,
-        norm: Option<&Tensor>,
-        h: &Tensor,
-        heads: usize,
-    ) -> Result<Tensor> {
-        let y = linear.forward(h)?;
-        let y = y.reshape((1, self.count, heads, self.shape.head))?;
+    /// `[1, count, width]` to `[heads, count, head]`.
+    fn heads(&self, y: &Tensor, norm: Option<&Tensor>) -> Result<Tensor> {
+        let y = y.reshape((self.count, (), self.shape.head))?;
+        let y = y.transpose(0, 1)?.contiguous()?;
         match norm {
             Some(norm) => rms_norm(&y, norm, self.shape.epsilon),
             None => Ok(y),
@@ -242,72 +251,13 @@ impl Pass<'_> {
     }
 
     fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.unsqueeze(0)?;
         match self.shape.rope {
-            Rope::Halves => rope_thd(x, &self.cos, &self.sin),
-            Rope::Pairs => {
-                let by_head = x.transpose(1, 2)?.contiguous()?;
-                rope_i(&by_head, &self.cos, &self.sin)?
-                    .transpose(1, 2)?
-                    .contiguous()
-            }
-        }
+            Rope::Halves => rope(&x, &self.cos, &self.sin),
+            Rope::Pairs => rope_i(&x, &self.cos, &self.sin),
+        }?
+        .squeeze(0)
     }
-
-    /// Causal attention with the queries of each group folded into rows over their one key head.
-    fn attend(&self, layer: &Layer, query: &Tensor) -> Result<Tensor> {
-        let Dimensions {
-            heads,
-            kv_heads,
-            head,
-            ..
-        } = *self.shape;
-        let (count, known) = (self.count, self.start + self.count);
-        let keys = layer.keys.narrow(1, 0, known)?;
-        let values = layer.values.narrow(1, 0, known)?;
-        let scale = 1.0 / (head as f64).sqrt();
-        let Some(mask) = &self.mask else {
-            let y = run_causal_attn_cpu::<f32>(
-                query,
-                &keys,
-                &values,
-                scale as f32,
-                self.start,
-                None,
-                None,
-            )?;
-            return y.reshape((1, count, heads * head));
-        };
-        let group = heads / kv_heads;
-        let query = (query.transpose(1, 2)?.contiguous()? * scale)?;
-        let query = query.reshape((kv_heads, group * count, head))?;
-        let keys = keys.squeeze(0)?.permute((1, 2, 0))?;
-        let values = values.squeeze(0)?.transpose(0, 1)?;
-        let scores = query.matmul(&keys.contiguous()?)?;
-        let scores = scores.reshape((heads, count, known))?.broadcast_add(mask)?;
-        let weights = softmax_last_dim(&scores)?.reshape((kv_heads, group * count, known))?;
-        let y = weights.matmul(&values.contiguous()?)?;
-        y.reshape((heads, count, head))?
-            .transpose(0, 1)?
-            .reshape((1, count, heads * head))
-    }
-}
-
-/// Hides from each of `count` tokens those after it. None for a single token, which sees all.
-fn mask(start: usize, count: usize) -> Result<Option<Tensor>> {
-    if count == 1 {
-        return Ok(None);
-    }
-    let row = |i: usize| {
-        (0..start + count).map(move |j| {
-            if j > start + i {
-                f32::NEG_INFINITY
-            } else {
-                0.0
-            }
-        })
-    };
-    let mask: Vec<f32> = (0..count).flat_map(row).collect();
-    Tensor::from_vec(mask, (1, count, start + count), &Device::Cpu).map(Some)
 }
 
 /// Sines and cosines of the rotary embedding, `[window, head / 2]`.
@@ -418,7 +368,7 @@ impl<'a> Source<'a> {
 
     fn layer(&mut self, i: usize, shape: &Dimensions, window: usize) -> Result<Layer> {
         let name = |part: &str| format!("blk.{i}.{part}");
-        let room = (1, window, shape.kv_heads, shape.head);
+        let room = (shape.kv_heads, window, shape.head);
         Ok(Layer {
             attention_norm: self.plain(&name("attn_norm.weight"))?,
             query: self.linear(&name("attn_q"))?,

@@ -10,6 +10,7 @@
 //! `state` keeps what was read for later processes, `engine` makes a reply of all that, and
 //! `worker` gives it a thread of its own.
 
+mod attention;
 mod constrain;
 mod engine;
 mod forward;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-pub use measure::{Figures, measure};
+pub use measure::{Figures, Measured, Passage, Speed, measure};
 pub use threads::share_cores;
 
 use self::{

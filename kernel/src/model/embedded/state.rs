@@ -15,12 +15,12 @@ use half::f16;
 
 use super::shape::Dimensions;
 
-const MAGIC: &[u8; 8] = b"gpak-kv1";
+const MAGIC: &[u8; 8] = b"gpak-kv2";
 const HASH: usize = 32;
 /// Fewer tokens than this are read faster than they are looked up.
 const LEAST_TOKENS: usize = 32;
 
-/// Keys and values of each layer, `[1, length, kv_heads, head]`, as 16-bit floats.
+/// Keys and values of each layer, `[kv_heads, length, head]`, as 16-bit floats.
 pub(super) type Layers = Vec<(Tensor, Tensor)>;
 
 /// The states of one model in a folder.
@@ -114,7 +114,7 @@ impl States {
             let pairs = these.as_chunks::<2>().0.iter();
             let halves: Vec<f16> = pairs.map(|pair| f16::from_le_bytes(*pair)).collect();
             let [heads, head] = self.shape;
-            Tensor::from_vec(halves, (1, length, heads, head), &Device::Cpu).ok()
+            Tensor::from_vec(halves, (heads, length, head), &Device::Cpu).ok()
         };
         (0..self.layers)
             .map(|_| Some((tensor()?, tensor()?)))
@@ -188,7 +188,7 @@ mod tests {
             let count = length * 8;
             let numbers = (from..from + count).map(|n| n as f32 / 8.0);
             let tensor = Tensor::from_iter(numbers, &Device::Cpu).unwrap();
-            let tensor = tensor.reshape((1, length, 2, 4)).unwrap();
+            let tensor = tensor.reshape((2, length, 4)).unwrap();
             tensor.to_dtype(DType::F16).unwrap()
         };
         (0..LAYERS).map(|l| (tensor(l), tensor(l + 10))).collect()

@@ -11,7 +11,6 @@
 //! comes back are not used, because they refuse whatever a server leaves out or adds.
 
 mod chat;
-mod negotiate;
 mod responses;
 mod transport;
 mod window;
@@ -20,17 +19,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_openai::Client;
 use async_trait::async_trait;
-use serde_json::{Value, json};
 
 pub use super::remote::{Connection, DEFAULT_WINDOW, Key};
 use super::{
-    Deltas, Message, Model, ModelError, ModelProfile, Price, Reply, Request, Sampling,
+    Deltas, Model, ModelError, ModelProfile, Price, Reply, Request,
     probe::{Manner, Probes, Subject},
-    remote::{Draft, Failure, Names, Reading, Server},
-};
-use crate::{
-    label::Label,
-    tool::{Effect, ToolSpec},
+    remote::{self, Draft, Failure, Names, Reading, Server},
 };
 use transport::Endpoint;
 
@@ -159,17 +153,14 @@ impl OpenAi {
             return Ok(Manner::default());
         }
         self.manner().native_tools = true;
-        let probed = self.exchange(&ping(), PROBE_TEXT, &mut ()).await;
+        let probed = self
+            .exchange(&remote::ping(), remote::PROBE_TEXT, &mut ())
+            .await;
         let mut manner = self.manner().clone();
         manner.native_tools = match probed {
-            Ok(reply) => is_pong(&reply),
-            Err(failure) => match (&failure.error, failure.status) {
-                // The model answered, only not with a call.
-                (ModelError::Malformed { .. } | ModelError::Refused { .. }, _) => false,
-                // The server refuses tools (`--jinja` or a tool parser is missing).
-                (_, Some(400 | 422 | 500 | 501)) => false,
-                _ => return Err(self.explain(failure).await),
-            },
+            Ok(reply) => remote::is_pong(&reply),
+            Err(failure) if remote::is_an_answer(&failure) => false,
+            Err(failure) => return Err(self.explain(failure).await),
         };
         self.remember(&manner);
         Ok(manner)
@@ -200,7 +191,7 @@ impl OpenAi {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let Some(less) = negotiate::less(&manner, &failure) else {
+            let Some(less) = remote::less(&manner, &failure) else {
                 return Err(failure);
             };
             tracing::info!(
@@ -233,11 +224,7 @@ impl OpenAi {
             )?,
             Api::Responses => responses::body(&self.profile.name, request, manner, &names)?,
         };
-        let reading = match (manner.native_tools, manner.format) {
-            (true, _) => Reading::Native,
-            (false, super::probe::Format::Text) => Reading::Loose,
-            (false, _) => Reading::Step,
-        };
+        let reading = Reading::of(manner);
         let sent = body.to_string().len();
         let mut draft =
             Draft::new(request, &names, reading, sent, deltas).with_most_text(most_text);
@@ -258,7 +245,7 @@ impl OpenAi {
             return failure.error;
         }
         let listed = window::listed(&self.server).await.unwrap_or_default();
-        window::missing(
+        remote::missing(
             &self.server,
             &self.profile.name,
             &failure.message,
@@ -279,45 +266,4 @@ impl Model for OpenAi {
             Err(failure) => Err(self.explain(failure).await),
         }
     }
-}
-
-/// Bytes of text after which a model that was asked for a call, and nothing else, makes none.
-pub(super) const PROBE_TEXT: usize = 400;
-/// The word that a probe has called with.
-const WORD: &str = "kestrel";
-
-/// A request that asks for one harmless call.
-pub(super) fn ping() -> Request {
-    let text = format!("Call the tool ping with the word {WORD}. Do nothing else.");
-    Request {
-        messages: vec![Message::User {
-            text,
-            label: Label::Own,
-        }],
-        tools: [ToolSpec {
-            name: "ping".to_owned(),
-            description: "Tests the connection.".to_owned(),
-            input: json!({
-                "type": "object",
-                "properties": {"word": {"type": "string", "description": "the word to send"}},
-                "required": ["word"],
-                "additionalProperties": false,
-            }),
-            effect: Effect::Pure,
-            resumable: false,
-            control: None,
-        }]
-        .into(),
-        barred: Vec::new(),
-        sampling: Sampling {
-            max_tokens: 512,
-            ..Sampling::default()
-        },
-    }
-}
-
-/// Whether a reply is the call that was asked for.
-pub(super) fn is_pong(reply: &Reply) -> bool {
-    let word = |args: &Value| args.get("word").and_then(Value::as_str) == Some(WORD);
-    matches!(reply.calls.as_slice(), [call] if call.name == "ping" && word(&call.args))
 }

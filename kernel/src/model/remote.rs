@@ -6,6 +6,8 @@
 mod draft;
 mod failure;
 mod names;
+mod negotiate;
+mod probe;
 mod sent;
 mod server;
 mod tags;
@@ -18,12 +20,23 @@ use serde::{Serialize, Serializer};
 pub(crate) use draft::{Counts, Draft, Piece, Reading};
 pub(crate) use failure::Failure;
 pub(crate) use names::{Names, call_id};
+pub(crate) use negotiate::less;
+pub(crate) use probe::{PROBE_TEXT, is_an_answer, is_pong, missing, ping};
 pub(crate) use sent::check_sent;
 pub(crate) use server::Server;
 
 /// Tokens of a window, where neither the server nor the options say how many: what the smallest
 /// models in use have. A wrong guess upwards fails every long run, one downwards only compacts early.
 pub const DEFAULT_WINDOW: u32 = 8192;
+
+/// A result as a model with native calls sees it.
+pub(crate) fn observed(text: &str, ok: bool) -> String {
+    if ok {
+        text.to_owned()
+    } else {
+        format!("Error: {text}")
+    }
+}
 
 /// A key that no log, error or journal shows: it prints and serialises as `***`.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use super::transport::{Endpoint, failed};
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent},
+    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent, observed},
     step::{self, Role},
 };
 
@@ -153,15 +153,6 @@ fn native_messages(request: &Request, names: &Names) -> Value {
         }
     };
     request.messages.iter().map(message).collect()
-}
-
-/// A result as a model with native calls sees it.
-pub(super) fn observed(text: &str, ok: bool) -> String {
-    if ok {
-        text.to_owned()
-    } else {
-        format!("Error: {text}")
-    }
 }
 
 /// Sends a body and reads the stream that comes back.

@@ -5,13 +5,13 @@ use async_openai::Client;
 use serde_json::{Map, Value, json};
 
 use super::{
-    chat::{Tokens, observed},
+    chat::Tokens,
     transport::{Endpoint, failed},
 };
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent},
+    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent, observed},
     step::{self, Role},
 };
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{ModelError, Options};
-use crate::model::remote::{Failure, Server};
+use crate::model::remote::{self, Failure, Server};
 
 /// Members by which servers say the window in their list of models: llama.cpp (in `meta`, what is
 /// served first, then what was trained), LM Studio, vLLM, and gateways.
@@ -59,7 +59,14 @@ pub(super) async fn find(server: &Server, options: &Options) -> Result<Known, Mo
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned(),
-        ("", _) => return Err(missing(server, "", "no model is named", &names(&listed))),
+        ("", _) => {
+            return Err(remote::missing(
+                server,
+                "",
+                "no model is named",
+                &names(&listed),
+            ));
+        }
         (name, _) => name.to_owned(),
     };
     let is_it = |model: &&Value| {
@@ -105,24 +112,4 @@ fn fingerprint(entry: &Value) -> String {
         .filter_map(|member| said(member))
         .collect();
     said.join(":")
-}
-
-/// There is no such model; `has` is what there is.
-pub(super) fn missing(server: &Server, name: &str, why: &str, has: &[String]) -> ModelError {
-    const SHOWN: usize = 12;
-    let listed = match has {
-        [] => "it lists none".to_owned(),
-        few if few.len() <= SHOWN => format!("it has {}", few.join(", ")),
-        many => format!(
-            "it has {} and {} more",
-            many[..SHOWN].join(", "),
-            many.len() - SHOWN
-        ),
-    };
-    let shown = server.shown();
-    let message = match name {
-        "" => format!("{why} at {shown}; {listed}"),
-        _ => format!("{shown} has no model `{name}`: {why}; {listed}"),
-    };
-    ModelError::Unusable { message }
 }

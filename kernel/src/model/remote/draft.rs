@@ -11,6 +11,7 @@ use super::{
 use crate::{
     model::{
         Delta, Deltas, ModelError, ModelProfile, Reply, Request, Stop, ToolCall, Usage,
+        probe::{Format, Manner},
         step::{self, Splitter},
     },
     tool::ToolSpec,
@@ -28,6 +29,17 @@ pub(crate) enum Reading {
     Step,
     /// Text is a step if the model kept to what it was told, and else an answer.
     Loose,
+}
+
+impl Reading {
+    /// Of what was asked for in this manner.
+    pub(crate) fn of(manner: &Manner) -> Self {
+        match (manner.native_tools, manner.format) {
+            (true, _) => Self::Native,
+            (false, Format::Text) => Self::Loose,
+            (false, _) => Self::Step,
+        }
+    }
 }
 
 /// A piece of a native call.

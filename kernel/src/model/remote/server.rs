@@ -101,7 +101,7 @@ impl Server {
         let response = self
             .within(self.first_token, sent)
             .await?
-            .map_err(|error| failure::of_transport(error, &self.shown(), self.key()))?;
+            .map_err(|error| self.transport(error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -174,6 +174,28 @@ impl Server {
         self.json(self.with_key(request)).await
     }
 
+    /// The bytes that come for some JSON, as they come.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<impl Stream<Item = Result<Vec<u8>, Failure>> + Unpin + use<>, Failure> {
+        let request = self.with_key(self.client.post(self.join(path)).json(body));
+        let request = request.build().map_err(|error| self.transport(error))?;
+        let response = self.send(request).await?;
+        let server = self.clone();
+        Ok(response.bytes_stream().map(move |bytes| {
+            let broken = |error: reqwest::Error| {
+                server.malformed(format!("the stream broke off: {}", error.without_url()))
+            };
+            Ok(bytes.map_err(broken)?.to_vec())
+        }))
+    }
+
+    fn transport(&self, error: reqwest::Error) -> Failure {
+        failure::of_transport(error, &self.shown(), self.key())
+    }
+
     pub(crate) fn join(&self, path: &str) -> String {
         format!("{}/{}", self.base(), path.trim_start_matches('/'))
     }
@@ -186,12 +208,10 @@ impl Server {
     }
 
     async fn json(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let request = request
-            .build()
-            .map_err(|error| failure::of_transport(error, &self.shown(), self.key()))?;
+        let request = request.build().map_err(|error| self.transport(error))?;
         let response = self.send(request).await?;
         let body = self.within(self.idle, response.bytes()).await?;
-        let body = body.map_err(|error| failure::of_transport(error, &self.shown(), self.key()))?;
+        let body = body.map_err(|error| self.transport(error))?;
         serde_json::from_slice(&body)
             .map_err(|error| self.malformed(format!("it is no JSON: {error}")))
     }

@@ -1,6 +1,7 @@
 //! Asking a server for less where it refuses what can be left out.
 
-use crate::model::{ModelError, probe::Manner, remote::Failure};
+use super::Failure;
+use crate::model::{ModelError, probe::Manner};
 
 /// Members of a request that help and are not needed.
 const OPTIONAL: [&str; 8] = [
@@ -27,7 +28,7 @@ const CONSTRAINT: [&str; 7] = [
 
 /// The manner that leaves out what a failure says is refused. Each leaves out something more, so this
 /// comes to an end.
-pub(super) fn less(manner: &Manner, failure: &Failure) -> Option<Manner> {
+pub(crate) fn less(manner: &Manner, failure: &Failure) -> Option<Manner> {
     let refused = matches!(failure.status, Some(400 | 404 | 422 | 500 | 501));
     if !refused || matches!(failure.error, ModelError::ContextOverflow { .. }) {
         return None;

@@ -1,0 +1,146 @@
+//! The OpenAI protocol against llama.cpp's server with a real model.
+
+use gpak_kernel::model::{
+    Deltas, Model, ModelError, Reply, Stop,
+    openai::{self, Api, OpenAi},
+    step,
+};
+use serde_json::Value;
+
+use super::{
+    python::{self, MODEL, Served, WINDOW},
+    support::{Heard, asks, to, told, tools},
+};
+
+fn v1(served: &Served) -> String {
+    format!("{}/v1", served.base)
+}
+
+/// A reply that any of the four ways to ask must have given.
+fn check_step(reply: &Reply, heard: &Heard) {
+    if reply.stop == Stop::End {
+        let call = &reply.calls[0];
+        let schema = step::schema(&tools());
+        let written =
+            serde_json::json!({"thought": reply.thought, "tool": call.name, "args": call.args});
+        let valid = jsonschema::validator_for(&schema).unwrap();
+        assert!(valid.is_valid(&written), "{written}");
+    }
+    assert_eq!(heard.thought, reply.thought);
+    assert!(heard.pieces > 1, "it comes in pieces");
+    let usage = reply.usage;
+    assert!(usage.input > 100 && usage.output > 10, "{usage:?}");
+    assert!(usage.cached < usage.input, "{usage:?}");
+    assert!(usage.first_token_ms <= usage.total_ms, "{usage:?}");
+    println!(
+        "{}: {} tokens read ({} cached), {} written, first after {} ms, last after {} ms: {:?}",
+        reply.model,
+        usage.input,
+        usage.cached,
+        usage.output,
+        usage.first_token_ms,
+        usage.total_ms,
+        reply.calls
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_is_found_out_about_and_gives_steps_that_are_valid() {
+    let served = python::llama();
+    let folder = tempfile::tempdir().unwrap();
+    let probes = folder.path().join("probes.json");
+    let mut options = openai::Options::new(to(&v1(&served)), "");
+    options.probes = Some(probes.clone());
+    assert_eq!(openai::models(&options).await.unwrap(), [MODEL]);
+
+    let model = OpenAi::connect(options.clone()).await.unwrap();
+    let profile = model.profile().clone();
+    println!("{profile:?}");
+    assert_eq!(profile.id(), format!("openai/{MODEL}"));
+    assert_eq!(
+        profile.window, WINDOW,
+        "what is served, not what the model was trained for"
+    );
+    assert!(profile.local);
+    let remembered: Value = serde_json::from_slice(&std::fs::read(&probes).unwrap()).unwrap();
+    println!("{remembered}");
+    assert_eq!(remembered["probes"].as_object().unwrap().len(), 1);
+
+    for api in [Api::Chat, Api::Responses] {
+        let model = OpenAi::connect(openai::Options {
+            api: Some(api),
+            native_tools: Some(false),
+            ..options.clone()
+        });
+        let model = model.await.unwrap();
+        let mut heard = Heard::default();
+        let reply = model
+            .reply(&asks("What is 2 + 2?", tools()), &mut heard)
+            .await
+            .unwrap();
+        println!("{api:?}");
+        check_step(&reply, &heard);
+    }
+
+    // Without tools it is text.
+    let mut heard = Heard::default();
+    let mut request = asks("Say hello.", vec![]);
+    request.sampling.max_tokens = 12;
+    let reply = model.reply(&request, &mut heard).await.unwrap();
+    assert_eq!(reply.text, heard.text);
+    assert!(!reply.text.is_empty() && reply.calls.is_empty());
+    assert!(reply.usage.output <= 12, "{:?}", reply.usage);
+
+    // A prompt over the window says what fits.
+    let error = model
+        .reply(&asks(&"word ".repeat(3000), vec![]), &mut ())
+        .await
+        .unwrap_err();
+    assert_eq!(error, ModelError::ContextOverflow { limit: WINDOW });
+}
+
+/// Stops listening at the first piece.
+struct First(Option<tokio::sync::oneshot::Sender<()>>);
+
+impl Deltas for First {
+    fn delta(&mut self, _: gpak_kernel::model::Delta<'_>) {
+        if let Some(first) = self.0.take() {
+            let _ = first.send(());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_stops_when_nobody_waits() {
+    let served = python::llama();
+    let model = OpenAi::connect(told(to(&v1(&served)), MODEL, false))
+        .await
+        .unwrap();
+    let mut request = asks("Count to ten thousand.", vec![]);
+    request.sampling.max_tokens = 1900;
+    let (first, begun) = tokio::sync::oneshot::channel();
+    {
+        let mut deltas = First(Some(first));
+        let reply = model.reply(&request, &mut deltas);
+        tokio::select! {
+            reply = reply => panic!("it was done before it could be dropped: {reply:?}"),
+            begun = begun => begun.unwrap(),
+        }
+    }
+    // The only slot is busy until the server notices; what is asked next would wait for it.
+    loop {
+        let slots = get(&format!("{}/slots", served.base));
+        let slots: Value = serde_json::from_str(&slots).unwrap();
+        if slots[0]["is_processing"] == false {
+            let written = slots[0]["next_token"][0]["n_decoded"].as_u64();
+            println!("idle again; written until then: {written:?} of 1900 tokens");
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn get(address: &str) -> String {
+    let mut answer = ureq::get(address).call().unwrap();
+    answer.body_mut().read_to_string().unwrap()
+}

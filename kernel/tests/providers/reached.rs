@@ -1,0 +1,118 @@
+//! How a server is reached: with its key, and through proxies.
+
+use gpak_kernel::model::{
+    Model,
+    openai::{self, OpenAi},
+    remote::Key,
+};
+
+use super::{
+    faulty::{Faulty, Say},
+    support::{asks, to, told},
+};
+
+/// A variable that tells a test which proxy it was started behind.
+const BEHIND: &str = "GPAK_TEST_BEHIND_PROXY";
+
+fn hello() -> Say {
+    Say::events(&[r#"{"choices":[{"delta":{"content":"Hello."},"finish_reason":"stop"}]}"#])
+}
+
+#[tokio::test]
+async fn the_key_is_in_the_head_of_every_request_and_nowhere_else() {
+    let server = Faulty::start(vec![hello()]).await;
+    let mut connection = to(&server.v1());
+    connection.key = Some(Key::new(" sk-test \n"));
+    let options = told(connection, "m", true);
+    assert!(!format!("{options:?}").contains("sk-test"));
+    let model = OpenAi::connect(options).await.unwrap();
+    model.reply(&asks("Hi", vec![]), &mut ()).await.unwrap();
+    let asked = server.asked();
+    assert!(asked.len() > 1);
+    for request in asked {
+        assert!(
+            request.head.contains("authorization: bearer sk-test\r\n")
+                || request.head.ends_with("bearer sk-test")
+        );
+        assert!(!request.body.to_string().contains("sk-test"));
+        assert!(request.head.contains("user-agent: gpak/"));
+    }
+    let keyless = Faulty::start(vec![hello()]).await;
+    let model = OpenAi::connect(told(to(&keyless.v1()), "m", true))
+        .await
+        .unwrap();
+    model.reply(&asks("Hi", vec![]), &mut ()).await.unwrap();
+    assert!(
+        keyless
+            .asked()
+            .iter()
+            .all(|asked| !asked.head.contains("authorization"))
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_named_is_used() {
+    let proxy = Faulty::start(vec![hello()]).await;
+    let mut connection = to("http://model.invalid/v1");
+    connection.proxy = Some(proxy.base.clone());
+    let model = OpenAi::connect(told(connection, "m", true)).await.unwrap();
+    let reply = model.reply(&asks("Hi", vec![]), &mut ()).await.unwrap();
+    assert_eq!(reply.text, "Hello.");
+    assert_eq!(
+        proxy.posts()[0].line,
+        "POST http://model.invalid/v1/chat/completions"
+    );
+    assert!(!model.profile().local);
+}
+
+#[tokio::test]
+async fn a_proxy_in_the_environment_is_used_but_not_to_this_machine() {
+    let proxy = Faulty::start(vec![hello()]).await;
+    // What is in the environment is there from a process's start.
+    let test = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "reached::behind_a_proxy", "--nocapture"])
+        .env("HTTP_PROXY", &proxy.base)
+        .env("http_proxy", &proxy.base)
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .env_remove("REQUEST_METHOD")
+        .env(BEHIND, "1")
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&test.stdout);
+    assert!(
+        test.status.success() && said.contains("went through the proxy"),
+        "{said}"
+    );
+    let lines: Vec<_> = proxy.posts().into_iter().map(|post| post.line).collect();
+    assert_eq!(lines, ["POST http://model.invalid/v1/chat/completions"]);
+}
+
+/// Run by the test above, in a process of its own.
+#[tokio::test]
+async fn behind_a_proxy() {
+    if std::env::var_os(BEHIND).is_none() {
+        return;
+    }
+    let model = OpenAi::connect(told(to("http://model.invalid/v1"), "m", true))
+        .await
+        .unwrap();
+    assert_eq!(
+        model
+            .reply(&asks("Hi", vec![]), &mut ())
+            .await
+            .unwrap()
+            .text,
+        "Hello."
+    );
+    let here = Faulty::start(vec![hello()]).await;
+    assert_eq!(
+        openai::models(&told(to(&here.v1()), "m", true))
+            .await
+            .unwrap(),
+        [""; 0]
+    );
+    assert_eq!(here.asked().len(), 1);
+    println!("went through the proxy");
+}

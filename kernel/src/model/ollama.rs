@@ -205,7 +205,7 @@ impl Ollama {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let Some(less) = remote::less(&manner, &failure) else {
+            let Some(less) = remote::less(&manner, &failure, &[]) else {
                 return Err(failure);
             };
             tracing::info!(

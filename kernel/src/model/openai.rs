@@ -185,13 +185,17 @@ impl OpenAi {
         most_text: usize,
         deltas: &mut dyn Deltas,
     ) -> Result<Reply, Failure> {
+        let optional = match self.api {
+            Api::Chat => &chat::OPTIONAL[..],
+            Api::Responses => &responses::OPTIONAL[..],
+        };
         loop {
             let manner = self.manner().clone();
             let failure = match self.once(request, &manner, most_text, deltas).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let Some(less) = remote::less(&manner, &failure) else {
+            let Some(less) = remote::less(&manner, &failure, optional) else {
                 return Err(failure);
             };
             tracing::info!(
@@ -222,7 +226,13 @@ impl OpenAi {
                 &names,
                 self.at_openai(),
             )?,
-            Api::Responses => responses::body(&self.profile.name, request, manner, &names)?,
+            Api::Responses => responses::body(
+                &self.profile.name,
+                request,
+                manner,
+                &names,
+                self.at_openai(),
+            )?,
         };
         let reading = Reading::of(manner);
         let sent = body.to_string().len();

@@ -26,7 +26,7 @@ const SERVE: &str = r#"
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.port, params.n_ctx = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-params.n_parallel, params.model_alias = 1, "small"
+params.n_parallel, params.model_alias = 1, {"small"}
 params.use_jinja = params.endpoint_slots = True
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)

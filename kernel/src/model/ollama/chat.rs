@@ -65,14 +65,14 @@ pub(super) fn body(
         typed = typed.keep_alive(KeepAlive::Until { time, unit });
     }
     let mut body = serde_json::to_value(&typed).map_err(|why| unusable(&why))?;
-    complete(&mut body, request);
+    complete(&mut body, request, names);
     check(&body, request, names, native)?;
     Ok(body)
 }
 
 /// What the crate's types cannot say: that the reply is to be a stream, which tool a result is of, and
 /// nothing where there is nothing (some servers refuse an empty list of calls).
-fn complete(body: &mut Value, request: &Request) {
+fn complete(body: &mut Value, request: &Request, names: &Names) {
     let Some(members) = body.as_object_mut() else {
         return;
     };
@@ -93,13 +93,13 @@ fn complete(body: &mut Value, request: &Request) {
         .into_iter()
         .flatten()
         .filter(|message| message.get("role") == Some(&json!("tool")));
-    let names = request.messages.iter().filter_map(|message| match message {
+    let called = request.messages.iter().filter_map(|message| match message {
         Message::Tool { name, .. } => Some(name),
         _ => None,
     });
-    for (result, name) in results.zip(names) {
+    for (result, name) in results.zip(called) {
         if let Some(members) = result.as_object_mut() {
-            members.insert("tool_name".to_owned(), json!(name));
+            members.insert("tool_name".to_owned(), json!(names.sent(name)));
         }
     }
 }

@@ -13,6 +13,15 @@ use crate::model::{
     step::{self, Role},
 };
 
+/// Members of a request that help and are not needed.
+pub(super) const OPTIONAL: [&str; 5] = [
+    "seed",
+    "temperature",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+];
+
 /// The body of a request.
 ///
 /// # Errors
@@ -96,7 +105,7 @@ fn tools(request: &Request, names: &Names) -> Value {
 }
 
 /// How text is constrained to a step.
-fn response_format(request: &Request, format: Format) -> Option<Value> {
+pub(super) fn response_format(request: &Request, format: Format) -> Option<Value> {
     match format {
         Format::Schema => {
             let schema = step::schema(&request.choices());

@@ -5,7 +5,7 @@ use async_openai::Client;
 use serde_json::{Map, Value, json};
 
 use super::{
-    chat::Tokens,
+    chat::{Tokens, response_format},
     transport::{Endpoint, failed},
 };
 use crate::model::{
@@ -18,6 +18,15 @@ use crate::model::{
 /// The member of a state that holds what was thought.
 const STATE: &str = "openai_reasoning";
 
+/// Members of a request that help and are not needed.
+pub(super) const OPTIONAL: [&str; 5] = [
+    "temperature",
+    "include",
+    "store",
+    "max_output_tokens",
+    "response_format",
+];
+
 /// The body of a request.
 ///
 /// # Errors
@@ -27,6 +36,7 @@ pub(super) fn body(
     request: &Request,
     manner: &Manner,
     names: &Names,
+    at_openai: bool,
 ) -> Result<Value, ModelError> {
     let mut body = Map::new();
     let mut set = |member: &str, value: Value| {
@@ -50,6 +60,13 @@ pub(super) fn body(
     }
     if !native && let Some(format) = text_format(request, manner.format) {
         set("text", json!({ "format": format }));
+    }
+    // llama.cpp's server passes over `text` in silence and knows the name that Chat Completions has.
+    if !native
+        && !at_openai
+        && let Some(format) = response_format(request, manner.format)
+    {
+        set("response_format", format);
     }
     set("store", json!(false));
     set("include", json!(["reasoning.encrypted_content"]));

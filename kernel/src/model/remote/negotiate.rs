@@ -3,18 +3,6 @@
 use super::Failure;
 use crate::model::{ModelError, probe::Manner};
 
-/// Members of a request that help and are not needed.
-const OPTIONAL: [&str; 8] = [
-    "seed",
-    "temperature",
-    "parallel_tool_calls",
-    "stream_options",
-    "include",
-    "store",
-    "max_tokens",
-    "max_completion_tokens",
-];
-
 /// Words by which a server says that it cannot constrain text.
 const CONSTRAINT: [&str; 7] = [
     "response_format",
@@ -26,9 +14,9 @@ const CONSTRAINT: [&str; 7] = [
     "structured output",
 ];
 
-/// The manner that leaves out what a failure says is refused. Each leaves out something more, so this
-/// comes to an end.
-pub(crate) fn less(manner: &Manner, failure: &Failure) -> Option<Manner> {
+/// The manner that leaves out what a failure says is refused, of the members that are `optional` or of
+/// the constraint. Each leaves out something more, so this comes to an end.
+pub(crate) fn less(manner: &Manner, failure: &Failure, optional: &[&str]) -> Option<Manner> {
     let refused = matches!(failure.status, Some(400 | 404 | 422 | 500 | 501));
     if !refused || matches!(failure.error, ModelError::ContextOverflow { .. }) {
         return None;
@@ -38,7 +26,7 @@ pub(crate) fn less(manner: &Manner, failure: &Failure) -> Option<Manner> {
     let param = failure.param.as_deref().unwrap_or_default();
     let named = |member: &&&str| param == **member || is_named(&message, member);
     if failure.status != Some(500)
-        && let Some(member) = OPTIONAL.iter().find(named)
+        && let Some(member) = optional.iter().find(named)
         && less.unwanted.insert((*member).to_owned())
     {
         return Some(less);
@@ -75,6 +63,10 @@ mod tests {
         }
     }
 
+    fn refuse(manner: &Manner, failure: &Failure) -> Option<Manner> {
+        less(manner, failure, &["seed", "temperature"])
+    }
+
     #[test]
     fn what_a_server_refuses_is_left_out_and_nothing_else() {
         let manner = Manner::default();
@@ -89,17 +81,20 @@ mod tests {
             &refused(400, "Unsupported value: 'temperature' is fixed"),
         );
         assert_eq!(again, None, "it was left out already");
-        assert_eq!(less(&manner, &refused(400, "the seeds are stored")), None);
-        assert_eq!(less(&manner, &refused(429, "'temperature' is high")), None);
+        assert_eq!(refuse(&manner, &refused(400, "the seeds are stored")), None);
+        assert_eq!(
+            refuse(&manner, &refused(429, "'temperature' is high")),
+            None
+        );
     }
 
     #[test]
     fn a_constraint_is_weakened_step_by_step() {
         let failure = refused(400, "response_format json_schema is not supported");
-        let json = less(&Manner::default(), &failure).unwrap();
+        let json = refuse(&Manner::default(), &failure).unwrap();
         assert_eq!(json.format, Format::Json);
-        let text = less(&json, &failure).unwrap();
+        let text = refuse(&json, &failure).unwrap();
         assert_eq!(text.format, Format::Text);
-        assert_eq!(less(&text, &failure), None);
+        assert_eq!(refuse(&text, &failure), None);
     }
 }

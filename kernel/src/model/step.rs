@@ -24,11 +24,15 @@ pub const KEY_SEPARATOR: &str = ":";
 /// Characters in a thought, at most: enough for two sentences, too few to ramble on.
 pub const THOUGHT_LIMIT: usize = 320;
 
-/// Said after the results of every reply: a small model loses sight of the task, of its end, and of the
-/// result in front of it. The wording is measured: without its first sentence the default model, told the
-/// three longest of fifty files, goes on to search for them.
-const NUDGE: &str = "(Use what this result says. If something that the task asks for is still missing, do \
-                     that next. If not, finish.)";
+/// Said after the results of every reply: a small model loses sight of the task, and of its end.
+const NUDGE: &str = "(Is something that the task asks for still missing? If not, finish.)";
+/// Said instead after long results, behind which it loses sight of the results too: told the three
+/// longest of fifty files, the default model otherwise goes on to search for them. After short ones this
+/// makes it finish too early.
+const NUDGE_LONG: &str = "(Use what this result says. If something that the task asks for is still \
+                          missing, do that next. If not, finish.)";
+/// Bytes from which results are long.
+const LONG: usize = 2000;
 
 /// Who says a [`Turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +135,13 @@ pub fn turns(request: &Request) -> Vec<Turn> {
 /// Ends the results that a reply got.
 fn nudge(turns: &mut [Turn]) {
     if let Some(last) = turns.last_mut() {
+        let nudge = if last.text.len() < LONG {
+            NUDGE
+        } else {
+            NUDGE_LONG
+        };
         last.text.push('\n');
-        last.text.push_str(NUDGE);
+        last.text.push_str(nudge);
     }
 }
 

@@ -76,7 +76,47 @@ pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolEr
             );
         }
     }
-    Ok(hits.show(&pattern, &path, files.len() as u64, &notes))
+    let mut text = hits.show(&pattern, &path, files.len() as u64, &notes);
+    if hits.lines == 0 {
+        text += &named(&pattern, &files);
+    }
+    Ok(text)
+}
+
+/// A small model searches for a file or folder as if its name stood in it: says where it is.
+fn named(pattern: &str, files: &[Inside]) -> String {
+    const NAMED: usize = 3;
+    let wanted = pattern.trim_matches(['*', '^', '$', '/', ' ']);
+    if wanted.is_empty() {
+        return String::new();
+    }
+    if let Some(folder) = files.iter().find_map(|file| folder(file.as_str(), wanted)) {
+        return format!(
+            "\n{folder} is a folder; use list_files {{\"path\":\"{folder}\"}} to see what is in it"
+        );
+    }
+    let wanted = wanted.to_lowercase();
+    let found = files
+        .iter()
+        .map(Inside::as_str)
+        .filter(|path| path.to_lowercase().contains(&wanted));
+    let found: Vec<_> = found.take(NAMED).collect();
+    match found.first() {
+        None => String::new(),
+        Some(first) => format!(
+            "\nThere is a file of that name: {}; use read_file {{\"path\":\"{first}\"}} to read it",
+            found.join(", ")
+        ),
+    }
+}
+
+/// The folder around `file` that is called `name`, or whose whole path is that.
+fn folder<'a>(file: &'a str, name: &str) -> Option<&'a str> {
+    let ends = file.match_indices('/').map(|(at, _)| at);
+    ends.filter_map(|end| file.get(..end)).find(|folder| {
+        let last = folder.rsplit('/').next().unwrap_or(folder);
+        last.eq_ignore_ascii_case(name) || folder.eq_ignore_ascii_case(name)
+    })
 }
 
 /// The files to search: one, or those of a folder that match.

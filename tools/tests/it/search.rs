@@ -137,3 +137,29 @@ async fn a_glob_that_no_file_has_is_said_and_passed_over() {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
 }
+
+#[tokio::test]
+async fn a_file_or_folder_that_is_searched_for_by_its_name_is_named() {
+    let bench = Bench::new();
+    bench.put("data/names.txt", "Ada\n");
+    for (number, pattern) in [(1, "names.txt"), (2, "Names")] {
+        let text = bench
+            .call(number, "search_files", json!({"pattern": pattern}))
+            .await;
+        assert!(
+            text.ends_with("use read_file {\"path\":\"data/names.txt\"} to read it"),
+            "{text}"
+        );
+    }
+    let text = bench
+        .call(4, "search_files", json!({"pattern": "Data"}))
+        .await;
+    assert!(
+        text.ends_with("use list_files {\"path\":\"data\"} to see what is in it"),
+        "{text}"
+    );
+    let text = bench
+        .call(3, "search_files", json!({"pattern": "absent"}))
+        .await;
+    assert!(!text.contains("read_file"), "{text}");
+}

@@ -8,6 +8,7 @@ mod failure;
 mod home;
 mod human;
 mod pulling;
+mod servers;
 mod settings;
 mod show;
 mod wire;

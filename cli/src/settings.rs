@@ -10,6 +10,7 @@ use crate::{
     args::Bounds,
     failure::{Failure, file},
     home::Home,
+    servers::ServerSettings,
 };
 
 /// Tokens that an embedded model's window has, where nothing else is said.
@@ -81,6 +82,8 @@ pub struct Settings {
     pub rules: Vec<Setting<Rule>>,
     /// Whether nothing is asked.
     pub yes: Setting<bool>,
+    /// The OpenAI-compatible server; only the user's own file speaks of it.
+    pub openai: Setting<ServerSettings>,
     /// What a workspace's file said and may not say.
     pub ignored: Vec<String>,
 }
@@ -93,6 +96,7 @@ struct SettingsFile {
     window: Option<u32>,
     budget: BudgetChange,
     permission: Vec<Rule>,
+    openai: Option<ServerSettings>,
 }
 
 /// Bounds that are given; the others stay.
@@ -221,6 +225,7 @@ impl Settings {
             minutes: Setting::built_in(budget.wall_ms as f64 / 60_000.0),
             rules: Vec::new(),
             yes: Setting::built_in(false),
+            openai: Setting::built_in(ServerSettings::default()),
             ignored: Vec::new(),
         }
     }
@@ -228,6 +233,7 @@ impl Settings {
     fn take(&mut self, said: SettingsFile, origin: &Origin) {
         self.model.set(said.model.map(Some), origin);
         self.window.set(said.window, origin);
+        self.openai.set(said.openai, origin);
         self.take_budget(said.budget, origin);
         self.rules
             .extend(said.permission.into_iter().map(|value| Setting {
@@ -248,6 +254,9 @@ impl Settings {
         let mut ignore = |what: &str| self.ignored.push(format!("{origin}: {what}"));
         if said.model.is_some() || said.window.is_some() {
             ignore("a workspace cannot choose the model or its window");
+        }
+        if said.openai.is_some() {
+            ignore("a workspace cannot choose where its text is sent");
         }
         if said
             .permission
@@ -341,6 +350,7 @@ mod tests {
             said(
                 r#"
                 model = "evil/model"
+                openai.base_url = "http://evil/v1"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -363,7 +373,8 @@ mod tests {
             .map(|rule| rule.value.access)
             .collect();
         assert_eq!(access, [Access::Deny]);
-        assert_eq!(settings.ignored.len(), 3, "{:?}", settings.ignored);
+        assert_eq!(settings.openai.value.base_url, None);
+        assert_eq!(settings.ignored.len(), 4, "{:?}", settings.ignored);
     }
 
     #[test]

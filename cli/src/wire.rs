@@ -10,9 +10,10 @@ use gpak_kernel::{
     event::RunId,
     journal::{Journal, RunFilter},
     model::{
-        Model,
+        Model, ModelError,
         catalogue::{Catalogue, Store},
         embedded::{self, Embedded},
+        openai::OpenAi,
         scripted::Scripted,
     },
     run::{Driver, Human, SystemClock},
@@ -22,7 +23,7 @@ use gpak_memory::SqliteJournal;
 use gpak_tools::builtin;
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, failure::Failure, home::Home, pulling};
+use crate::{crash, failure::Failure, home::Home, pulling, servers, settings::Settings};
 
 /// A model, and the script behind it if it is a scripted one.
 pub struct Mind {
@@ -93,13 +94,15 @@ pub fn models(home: &Home) -> Result<Store, Failure> {
     Ok(Store::new(catalogue, home.models()))
 }
 
-/// The model of that id, fetched first if it is known and not here; the default one if none is named.
+/// The model of that id, or the one that the settings name, or the default one; fetched first if it is
+/// known and not here, connected to if it is behind a server.
 pub async fn mind(
     home: &Home,
+    settings: &Settings,
     id: Option<&str>,
-    window: u32,
     stop: &CancellationToken,
 ) -> Result<Mind, Failure> {
+    let id = id.or(settings.model.value.as_deref());
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
         let script = Arc::new(Scripted::read(Path::new(path))?);
         return Ok(Mind {
@@ -107,7 +110,19 @@ pub async fn mind(
             script: Some(script),
         });
     }
-    let (path, options) = embedded_file(home, id, window, stop).await?;
+    if let Some(name) = id.and_then(|id| id.strip_prefix("openai/")) {
+        let options = servers::openai(home, &settings.openai.value, name)?;
+        let connecting = OpenAi::connect(options);
+        let model = tokio::select! {
+            model = connecting => model.map_err(servers::unconnected)?,
+            () = stop.cancelled() => return Err(ModelError::Cancelled.into()),
+        };
+        return Ok(Mind {
+            model: Arc::new(model),
+            script: None,
+        });
+    }
+    let (path, options) = embedded_file(home, id, settings.window.value, stop).await?;
     Ok(Mind {
         model: Arc::new(Embedded::open(&path, options)?),
         script: None,
@@ -138,8 +153,8 @@ pub async fn embedded_file(
 
 fn unknown(id: &str) -> Failure {
     Failure::usage(format!("there is no model `{id}`")).help(
-        "a model is named as `embedded/NAME` (`gpak models list` shows the names) or \
-         `embedded//path/to/file.gguf`",
+        "a model is named as `embedded/NAME` (`gpak models list` shows the names), \
+         `embedded//path/to/file.gguf` or `openai/NAME` (any OpenAI-compatible server)",
     )
 }
 

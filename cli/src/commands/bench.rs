@@ -40,7 +40,7 @@ pub async fn bench(home: &Home, args: BenchArgs, json: bool) -> Result<u8, Failu
     if !args.agent && args.bfcl.is_none() {
         return speed(home, id, window, args.peer, json).await;
     }
-    let mind = wire::mind(home, id, window, &CancellationToken::new()).await?;
+    let mind = wire::mind(home, &settings, id, &CancellationToken::new()).await?;
     if let Some(cases) = args.bfcl {
         calls(home, mind.model.as_ref(), cases, json).await?;
     }

@@ -32,13 +32,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
     tell_ignored(&settings);
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(
-        home,
-        settings.model.value.as_deref(),
-        settings.window.value,
-        &stop,
-    )
-    .await?;
+    let mind = wire::mind(home, &settings, None, &stop).await?;
     let attended = !json && human::is_there();
     let spec = RunSpec {
         task,
@@ -82,15 +76,9 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
         return Ok(over(run, outcome, &entries, json));
     }
     let settings = Settings::read(home, &spec.workspace)?;
-    let model = args.model.as_ref().or(Some(&spec.model));
+    let model = args.model.as_ref().unwrap_or(&spec.model);
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(
-        home,
-        model.map(String::as_str),
-        settings.window.value,
-        &stop,
-    )
-    .await?;
+    let mind = wire::mind(home, &settings, Some(model), &stop).await?;
     let attended = !json && human::is_there();
     let session = Session::new(json, attended);
     let resumption = resumption(&args, spec, state, attended);

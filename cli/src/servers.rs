@@ -1,0 +1,208 @@
+//! Models behind servers: where the servers are, which key they want, and how that is said.
+
+use std::{fmt, path::Path, process::Command};
+
+use gpak_kernel::model::{
+    ModelError, Price,
+    openai::{self, Api, Connection, Key},
+};
+use serde::Deserialize;
+
+use crate::{failure::Failure, home::Home};
+
+/// What the settings say of a server.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSettings {
+    /// Its address, as in `http://127.0.0.1:8080/v1`.
+    pub base_url: Option<String>,
+    /// The key it wants.
+    pub api_key: Option<Secret>,
+    /// A command that prints the key, as in `pass show openai`.
+    pub api_key_cmd: Option<String>,
+    /// `chat` or `responses`.
+    pub api: Option<ApiSetting>,
+    /// Tokens of the window, at most.
+    pub window: Option<u32>,
+    /// What a token costs.
+    pub price: Option<Price>,
+    /// Whether the model makes native tool calls; it is asked once where this is not said.
+    pub native_tools: Option<bool>,
+}
+
+/// Which form of OpenAI's protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiSetting {
+    /// Chat Completions.
+    Chat,
+    /// Responses.
+    Responses,
+}
+
+/// Text that is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl ServerSettings {
+    /// Each setting that is given, by name, as TOML; the key as `***`.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let quoted = |text: &String| format!("{text:?}");
+        let given = [
+            ("base_url", self.base_url.as_ref().map(quoted)),
+            ("api_key", self.api_key.as_ref().map(|_| "\"***\"".into())),
+            ("api_key_cmd", self.api_key_cmd.as_ref().map(quoted)),
+            ("api", self.api.map(|api| format!("{api:?}").to_lowercase())),
+            ("window", self.window.map(|window| window.to_string())),
+            (
+                "native_tools",
+                self.native_tools.map(|native| native.to_string()),
+            ),
+            (
+                "price",
+                self.price.map(|price| {
+                    let Price {
+                        input,
+                        cached,
+                        output,
+                    } = price;
+                    format!("{{ input = {input}, cached = {cached}, output = {output} }}")
+                }),
+            ),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+
+    /// The key: as it stands in the settings, as a command prints it, or from the environment.
+    fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
+        if let Some(Secret(key)) = &self.api_key {
+            return Ok(Some(Key::new(key)));
+        }
+        if let Some(command) = &self.api_key_cmd {
+            return printed(command).map(Some);
+        }
+        let key = std::env::var(variable).ok();
+        Ok(key
+            .filter(|key| !key.trim().is_empty())
+            .map(|key| Key::new(&key)))
+    }
+}
+
+/// The key that a command prints. What it prints is in no error.
+fn printed(command: &str) -> Result<Key, Failure> {
+    let failed = |why: String| {
+        Failure::usage(format!("api_key_cmd `{command}` gave no key: {why}"))
+            .help("it must print the key, and nothing else, on standard output")
+    };
+    let output = Command::new("sh").arg("-c").arg(command).output();
+    let output = output.map_err(|why| failed(why.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    let key = String::from_utf8(output.stdout).map_err(|_| failed("it is no text".into()))?;
+    if key.trim().is_empty() {
+        return Err(failed("it printed nothing".into()));
+    }
+    Ok(Key::new(&key))
+}
+
+/// How to connect to model `name` of an OpenAI-compatible server.
+///
+/// # Errors
+/// If the key cannot be had, or OpenAI itself is meant and there is none.
+pub fn openai(
+    home: &Home,
+    settings: &ServerSettings,
+    name: &str,
+) -> Result<openai::Options, Failure> {
+    let from_environment = || std::env::var("OPENAI_BASE_URL").ok();
+    let url = settings.base_url.clone().or_else(from_environment);
+    let url = url.filter(|url| !url.trim().is_empty());
+    let key = settings.key("OPENAI_API_KEY")?;
+    if key.is_none() && url.is_none() {
+        return Err(Failure::usage(format!(
+            "`openai/{name}` needs a key, or the address of a server that needs none"
+        ))
+        .help(
+            "set OPENAI_API_KEY, or in the settings `openai.api_key_cmd`, or \
+             `openai.base_url = \"http://127.0.0.1:8080/v1\"`; `gpak config paths` says where they are",
+        ));
+    }
+    let mut connection = Connection::new(url.unwrap_or_else(|| openai::OPENAI.to_owned()));
+    connection.key = key;
+    let mut options = openai::Options::new(connection, name);
+    options.api = settings.api.map(|api| match api {
+        ApiSetting::Chat => Api::Chat,
+        ApiSetting::Responses => Api::Responses,
+    });
+    options.window = settings.window;
+    options.price = settings.price;
+    options.native_tools = settings.native_tools;
+    options.probes = Some(probes(&home.cache));
+    Ok(options)
+}
+
+/// Where it is kept what models were found to do.
+fn probes(cache: &Path) -> std::path::PathBuf {
+    cache.join("probes.json")
+}
+
+/// A model that cannot be connected to, with what to do.
+pub fn unconnected(error: ModelError) -> Failure {
+    let help = match &error {
+        ModelError::Unauthorized { .. } => {
+            "check the key: OPENAI_API_KEY, or `api_key` or `api_key_cmd` in the settings"
+        }
+        ModelError::Unreachable { .. } => {
+            "check that the server runs and that `base_url` in the settings is its address"
+        }
+        _ => return error.into(),
+    };
+    Failure::from(error).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> Home {
+        let folder = std::path::PathBuf::from("/nowhere");
+        Home {
+            config: folder.clone(),
+            data: folder.clone(),
+            cache: folder,
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let settings: ServerSettings =
+            toml::from_str("api_key = 'sk-secret'\nbase_url = 'http://localhost:1/v1'").unwrap();
+        let options = openai(&home(), &settings, "m").unwrap();
+        let shown = format!("{settings:?} {:?} {options:?}", settings.lines());
+        assert!(!shown.contains("sk-secret"), "{shown}");
+        assert!(shown.contains("***"), "{shown}");
+    }
+
+    #[test]
+    fn a_command_that_prints_no_key_is_refused_without_what_it_printed() {
+        for (command, part) in [
+            ("echo sk-leak; exit 3", "exit status: 3"),
+            ("true", "printed nothing"),
+        ] {
+            let why = printed(command).unwrap_err().to_string();
+            assert!(why.contains(part), "{why}");
+        }
+        assert!(printed("printf ' sk-1\\n'").is_ok());
+    }
+}

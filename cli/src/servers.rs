@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, process::Command};
 
 use gpak_kernel::model::{
-    ModelError, Price,
+    ModelError, Price, ollama,
     openai::{self, Api, Connection, Key},
 };
 use serde::Deserialize;
@@ -152,6 +152,38 @@ pub fn openai(
     Ok(options)
 }
 
+/// How to connect to model `name` of an Ollama server.
+///
+/// # Errors
+/// If the key cannot be had.
+pub fn ollama(
+    home: &Home,
+    settings: &ServerSettings,
+    name: &str,
+) -> Result<ollama::Options, Failure> {
+    let from_environment = || std::env::var("OLLAMA_HOST").ok();
+    let url = settings.base_url.clone().or_else(from_environment);
+    let url = url.filter(|url| !url.trim().is_empty());
+    let mut connection = Connection::new(url.map_or_else(|| ollama::LOCAL.to_owned(), address));
+    connection.key = settings.key("OLLAMA_API_KEY")?;
+    let mut options = ollama::Options::new(connection, name);
+    options.window = settings.window;
+    options.price = settings.price;
+    options.native_tools = settings.native_tools;
+    options.probes = Some(probes(&home.cache));
+    Ok(options)
+}
+
+/// An address as `OLLAMA_HOST` has it: the scheme may be left out, and a server that listens on every
+/// address is reached on this machine's own.
+fn address(host: String) -> String {
+    let host = match host.split_once("://") {
+        Some(_) => host,
+        None => format!("http://{host}"),
+    };
+    host.replacen("//0.0.0.0", "//127.0.0.1", 1)
+}
+
 /// Where it is kept what models were found to do.
 fn probes(cache: &Path) -> std::path::PathBuf {
     cache.join("probes.json")
@@ -192,6 +224,17 @@ mod tests {
         let shown = format!("{settings:?} {:?} {options:?}", settings.lines());
         assert!(!shown.contains("sk-secret"), "{shown}");
         assert!(shown.contains("***"), "{shown}");
+    }
+
+    #[test]
+    fn a_host_becomes_an_address() {
+        for (host, is) in [
+            ("127.0.0.1:11434", "http://127.0.0.1:11434"),
+            ("0.0.0.0:1", "http://127.0.0.1:1"),
+            ("https://box.lan", "https://box.lan"),
+        ] {
+            assert_eq!(address(host.to_owned()), is);
+        }
     }
 
     #[test]

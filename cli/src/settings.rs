@@ -84,6 +84,8 @@ pub struct Settings {
     pub yes: Setting<bool>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
+    /// The Ollama server, likewise.
+    pub ollama: Setting<ServerSettings>,
     /// What a workspace's file said and may not say.
     pub ignored: Vec<String>,
 }
@@ -97,6 +99,7 @@ struct SettingsFile {
     budget: BudgetChange,
     permission: Vec<Rule>,
     openai: Option<ServerSettings>,
+    ollama: Option<ServerSettings>,
 }
 
 /// Bounds that are given; the others stay.
@@ -226,6 +229,7 @@ impl Settings {
             rules: Vec::new(),
             yes: Setting::built_in(false),
             openai: Setting::built_in(ServerSettings::default()),
+            ollama: Setting::built_in(ServerSettings::default()),
             ignored: Vec::new(),
         }
     }
@@ -234,6 +238,7 @@ impl Settings {
         self.model.set(said.model.map(Some), origin);
         self.window.set(said.window, origin);
         self.openai.set(said.openai, origin);
+        self.ollama.set(said.ollama, origin);
         self.take_budget(said.budget, origin);
         self.rules
             .extend(said.permission.into_iter().map(|value| Setting {
@@ -255,7 +260,7 @@ impl Settings {
         if said.model.is_some() || said.window.is_some() {
             ignore("a workspace cannot choose the model or its window");
         }
-        if said.openai.is_some() {
+        if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
         }
         if said

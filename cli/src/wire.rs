@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::BoxFuture;
 use gpak_kernel::{
     context,
     event::RunId,
@@ -13,6 +14,7 @@ use gpak_kernel::{
         Model, ModelError,
         catalogue::{Catalogue, Store},
         embedded::{self, Embedded},
+        ollama::Ollama,
         openai::OpenAi,
         scripted::Scripted,
     },
@@ -110,15 +112,13 @@ pub async fn mind(
             script: Some(script),
         });
     }
-    if let Some(name) = id.and_then(|id| id.strip_prefix("openai/")) {
-        let options = servers::openai(home, &settings.openai.value, name)?;
-        let connecting = OpenAi::connect(options);
+    if let Some(model) = served(home, settings, id) {
         let model = tokio::select! {
-            model = connecting => model.map_err(servers::unconnected)?,
+            model = model => model?,
             () = stop.cancelled() => return Err(ModelError::Cancelled.into()),
         };
         return Ok(Mind {
-            model: Arc::new(model),
+            model,
             script: None,
         });
     }
@@ -127,6 +127,27 @@ pub async fn mind(
         model: Arc::new(Embedded::open(&path, options)?),
         script: None,
     })
+}
+
+/// The model of that id, connected to, if it is one behind a server.
+fn served<'a>(
+    home: &'a Home,
+    settings: &'a Settings,
+    id: Option<&'a str>,
+) -> Option<BoxFuture<'a, Result<Arc<dyn Model>, Failure>>> {
+    match id?.split_once('/')? {
+        ("openai", name) => Some(Box::pin(async move {
+            let options = servers::openai(home, &settings.openai.value, name)?;
+            let model = OpenAi::connect(options).await;
+            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+        })),
+        ("ollama", name) => Some(Box::pin(async move {
+            let options = servers::ollama(home, &settings.ollama.value, name)?;
+            let model = Ollama::connect(options).await;
+            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+        })),
+        _ => None,
+    }
 }
 
 /// The file of an embedded model, fetched first if it is known and not here, and how to open it.
@@ -154,7 +175,8 @@ pub async fn embedded_file(
 fn unknown(id: &str) -> Failure {
     Failure::usage(format!("there is no model `{id}`")).help(
         "a model is named as `embedded/NAME` (`gpak models list` shows the names), \
-         `embedded//path/to/file.gguf` or `openai/NAME` (any OpenAI-compatible server)",
+         `embedded//path/to/file.gguf`, `openai/NAME` (any OpenAI-compatible server) or \
+         `ollama/NAME`",
     )
 }
 

@@ -62,14 +62,15 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         line("budget.cost", &settings.cost),
         line("budget.minutes", &settings.minutes),
     ];
-    let openai = &settings.openai;
-    lines.extend(
-        openai
-            .value
-            .lines()
-            .into_iter()
-            .map(|(name, value)| (format!("openai.{name}"), value, openai.origin.to_string())),
-    );
+    for (provider, server) in [("openai", &settings.openai), ("ollama", &settings.ollama)] {
+        lines.extend(server.value.lines().into_iter().map(|(name, value)| {
+            (
+                format!("{provider}.{name}"),
+                value,
+                server.origin.to_string(),
+            )
+        }));
+    }
     lines.extend(settings.rules.iter().map(|rule| {
         let value = serde_json::to_string(&rule.value).unwrap_or_default();
         ("permission".to_owned(), value, rule.origin.to_string())

@@ -207,3 +207,32 @@ fn a_home_that_cannot_be_written_is_said_so() {
     fs::set_permissions(place.home(), fs::Permissions::from_mode(0o700)).unwrap();
     said.with_code(1).saying(&["data"]);
 }
+
+#[test]
+fn a_model_behind_a_server_that_cannot_be_used_is_refused_with_what_to_do() {
+    let place = Place::new();
+    place
+        .gpak(&["run", "--model", "openai/gpt", "x"])
+        .with_code(2)
+        .saying(&["needs a key", "OPENAI_API_KEY", "openai.base_url"]);
+    fs::create_dir_all(place.home().join("config")).unwrap();
+    fs::write(
+        place.home().join("config/config.toml"),
+        "openai.base_url = \"http://127.0.0.1:9/v1\"\nopenai.api_key = \"sk-hidden\"\n\
+         ollama.base_url = \"http://127.0.0.1:9\"\n",
+    )
+    .unwrap();
+    for model in ["openai/m", "ollama/m"] {
+        let said = place.gpak(&["run", "--model", model, "x"]).with_code(1);
+        assert!(!format!("{said:?}").contains("sk-hidden"), "{said:?}");
+        said.saying(&["cannot be reached", "base_url"]);
+    }
+    place
+        .gpak(&["config", "show"])
+        .with_code(0)
+        .saying(&["openai.api_key = \"***\""]);
+    place
+        .gpak(&["runs", "list"])
+        .with_code(0)
+        .saying(&["no runs yet"]);
+}

@@ -86,7 +86,15 @@ impl Place {
             .current_dir(self.work())
             .env("GPAK_HOME", self.home())
             .env("NO_COLOR", "1");
-        for name in ["GPAK_MODEL", "GPAK_WINDOW", "GPAK_BUDGET", "GPAK_TEST_KILL"] {
+        for name in [
+            "GPAK_MODEL",
+            "GPAK_WINDOW",
+            "GPAK_BUDGET",
+            "GPAK_TEST_KILL",
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "OLLAMA_HOST",
+        ] {
             command.env_remove(name);
         }
         command

@@ -315,10 +315,11 @@ async fn a_server_that_hangs_is_given_up_and_the_connection_closed() {
         let patient = told(to(&server.v1()), "m", true);
         assert_eq!(openai::models(&patient).await, Ok(vec![]));
         let error = match OpenAi::connect(told(connection, "m", true)).await {
-            Ok(model) => model
-                .reply(&asks("Hi", tools()), &mut ())
-                .await
-                .unwrap_err(),
+            Ok(model) => {
+                let error = model.reply(&asks("Hi", tools()), &mut ()).await;
+                server.client_is_gone().await;
+                error.unwrap_err()
+            }
             Err(error) => error,
         };
         match error {

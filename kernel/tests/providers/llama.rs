@@ -1,9 +1,13 @@
 //! The OpenAI protocol against llama.cpp's server with a real model.
 
-use gpak_kernel::model::{
-    Deltas, Model, ModelError, Reply, Stop,
-    openai::{self, Api, OpenAi},
-    step,
+use gpak_kernel::{
+    label::Label,
+    model::{
+        CallId, Deltas, Message, Model, ModelError, Reply, Stop,
+        openai::{self, Api, OpenAi},
+        remote::Key,
+        step,
+    },
 };
 use serde_json::Value;
 
@@ -146,4 +150,49 @@ async fn a_real_server_stops_when_nobody_waits() {
 fn get(address: &str) -> String {
     let mut answer = ureq::get(address).call().unwrap();
     answer.body_mut().read_to_string().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_named_takes_a_step_each_way() {
+    let Some(base) = std::env::var("GPAK_TEST_OPENAI").ok() else {
+        println!("GPAK_TEST_OPENAI (a base URL) is not set: not run");
+        return;
+    };
+    let mut options = openai::Options::new(to(&base), "");
+    options.connection.key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .map(|key| Key::new(&key));
+    for api in [Api::Chat, Api::Responses] {
+        options.api = Some(api);
+        let model = OpenAi::connect(options.clone()).await.unwrap();
+        println!("{api:?} {:?}", model.profile());
+        let mut heard = Heard::default();
+        let reply = model
+            .reply(&asks("What is in the file a.txt?", tools()), &mut heard)
+            .await
+            .unwrap();
+        println!("{reply:?}");
+        assert!(!reply.calls.is_empty());
+        let mut request = asks("What is in the file a.txt?", tools());
+        let id = CallId { reply: 1, index: 0 };
+        let call = reply.calls[0].clone();
+        let name = call.name.clone();
+        request.messages.push(Message::Assistant {
+            thought: reply.thought,
+            text: reply.text,
+            calls: vec![(id, call)],
+            state: reply.state,
+        });
+        request.messages.push(Message::Tool {
+            call: id,
+            name: name.clone(),
+            text: "The number is 42.".into(),
+            ok: true,
+            label: Label::Tool(name),
+        });
+        let reply = model.reply(&request, &mut heard).await.unwrap();
+        println!("{reply:?}");
+        // What it makes of the result is the model's affair; that it says something is ours.
+        assert!(!reply.calls.is_empty() || !reply.text.is_empty());
+    }
 }

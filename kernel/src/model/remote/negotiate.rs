@@ -70,13 +70,13 @@ mod tests {
     #[test]
     fn what_a_server_refuses_is_left_out_and_nothing_else() {
         let manner = Manner::default();
-        let next = less(
+        let next = refuse(
             &manner,
             &refused(400, "Unsupported value: 'temperature' is fixed"),
         )
         .unwrap();
         assert_eq!(next.unwanted, ["temperature".to_owned()].into());
-        let again = less(
+        let again = refuse(
             &next,
             &refused(400, "Unsupported value: 'temperature' is fixed"),
         );

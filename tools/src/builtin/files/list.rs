@@ -197,10 +197,11 @@ fn notes(reader: &Reader<'_>, chosen: &Chosen, unmatched: Option<&str>) -> Vec<S
 
 fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     let mut text = head(path, entries, notes);
+    let longest = longest(entries).unwrap_or_default();
     for (index, entry) in entries.iter().enumerate() {
         let end = if entry.kind == Kind::Folder { "/" } else { "" };
         let line = format!("\n{}{end} ({})", entry.path, entry.about);
-        if text.len() + line.len() > reader.output_bytes {
+        if text.len() + line.len() + longest.len() > reader.output_bytes {
             text += &format!(
                 "\n…truncated: {index} of {} shown; list a folder inside, or give a glob like \"*.md\"",
                 entries.len()
@@ -209,7 +210,7 @@ fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String])
         }
         text += &line;
     }
-    text += &longest(entries).unwrap_or_default();
+    text += &longest;
     text
 }
 

@@ -83,6 +83,13 @@ impl ServerSettings {
             .collect()
     }
 
+    /// The address: as it stands in the settings, or from the environment.
+    fn url(&self, variable: &str) -> Option<String> {
+        let from_environment = || std::env::var(variable).ok();
+        let url = self.base_url.clone().or_else(from_environment);
+        url.filter(|url| !url.trim().is_empty())
+    }
+
     /// The key: as it stands in the settings, as a command prints it, or from the environment.
     fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
         if let Some(Secret(key)) = &self.api_key {
@@ -125,9 +132,7 @@ pub fn openai(
     settings: &ServerSettings,
     name: &str,
 ) -> Result<openai::Options, Failure> {
-    let from_environment = || std::env::var("OPENAI_BASE_URL").ok();
-    let url = settings.base_url.clone().or_else(from_environment);
-    let url = url.filter(|url| !url.trim().is_empty());
+    let url = settings.url("OPENAI_BASE_URL");
     let key = settings.key("OPENAI_API_KEY")?;
     if key.is_none() && url.is_none() {
         return Err(Failure::usage(format!(
@@ -161,9 +166,7 @@ pub fn ollama(
     settings: &ServerSettings,
     name: &str,
 ) -> Result<ollama::Options, Failure> {
-    let from_environment = || std::env::var("OLLAMA_HOST").ok();
-    let url = settings.base_url.clone().or_else(from_environment);
-    let url = url.filter(|url| !url.trim().is_empty());
+    let url = settings.url("OLLAMA_HOST");
     let mut connection = Connection::new(url.map_or_else(|| ollama::LOCAL.to_owned(), address));
     connection.key = settings.key("OLLAMA_API_KEY")?;
     let mut options = ollama::Options::new(connection, name);

@@ -14,13 +14,12 @@ mod chat;
 use async_trait::async_trait;
 use ollama_rs::models::ModelInfo;
 use serde_json::{Value, json};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use super::remote::{Connection, DEFAULT_WINDOW, Key};
 use super::{
     Deltas, Model, ModelError, ModelProfile, Price, Reply, Request,
-    probe::{Manner, Probes, Subject},
-    remote::{self, Draft, Failure, Names, Reading, Server},
+    probe::{Manner, Subject},
+    remote::{self, Asking, Draft, Failure, Names, Reading, Server},
 };
 
 /// Where Ollama is on a machine that runs it.
@@ -66,9 +65,7 @@ pub struct Ollama {
     server: Server,
     profile: ModelProfile,
     keep_alive_s: Option<u64>,
-    manner: Mutex<Manner>,
-    probes: Probes,
-    subject: Subject,
+    asking: Asking,
 }
 
 /// The models that a server says it has, sorted.
@@ -126,44 +123,35 @@ impl Ollama {
             .iter()
             .find(is_it)
             .and_then(|model| model.get("digest")?.as_str());
+        let subject = Subject {
+            provider: "ollama".to_owned(),
+            endpoint: server.shown(),
+            model: name.clone(),
+            fingerprint: digest.unwrap_or_default().to_owned(),
+        };
         let mut model = Self {
             profile: ModelProfile {
                 provider: "ollama".to_owned(),
-                name: name.clone(),
+                name,
                 window,
                 native_tools: false,
                 local: server.is_local(),
                 price: options.price,
             },
             keep_alive_s: options.keep_alive_s,
-            manner: Mutex::default(),
-            probes: Probes::new(options.probes),
-            subject: Subject {
-                provider: "ollama".to_owned(),
-                endpoint: server.shown(),
-                model: name,
-                fingerprint: digest.unwrap_or_default().to_owned(),
-            },
+            asking: Asking::new(options.probes, subject),
             server,
         };
-        let manner = model.ask(options.native_tools, &info.capabilities).await?;
+        let manner = match model.asking.known(options.native_tools) {
+            Some(manner) => manner,
+            None => model.probe(&info.capabilities).await?,
+        };
         model.profile.native_tools = manner.native_tools;
-        *model.manner() = manner;
+        model.asking.set(manner);
         Ok(model)
     }
 
-    /// Finds out how the model is best asked, unless it is remembered.
-    async fn ask(&self, told: Option<bool>, capabilities: &[String]) -> Result<Manner, ModelError> {
-        let remembered = self.probes.get(&self.subject);
-        let mut manner = match (remembered, told) {
-            (Some(manner), _) => manner,
-            (None, Some(_)) => Manner::default(),
-            (None, None) => self.probe(capabilities).await?,
-        };
-        manner.native_tools = told.unwrap_or(manner.native_tools);
-        Ok(manner)
-    }
-
+    /// Finds out how the model is best asked.
     async fn probe(&self, capabilities: &[String]) -> Result<Manner, ModelError> {
         let mut manner = Manner::default();
         // A server that says no is believed; one that says yes is asked.
@@ -182,39 +170,22 @@ impl Ollama {
                 Err(failure) => return Err(self.explain(failure).await),
             };
         }
-        self.remember(&manner);
+        self.asking.remember(&manner);
         Ok(manner)
-    }
-
-    fn remember(&self, manner: &Manner) {
-        if let Err(why) = self.probes.set(&self.subject, manner) {
-            tracing::warn!(%why, "what was found out about the model cannot be remembered");
-        }
-    }
-
-    fn manner(&self) -> MutexGuard<'_, Manner> {
-        // A poisoned lock still guards whole values: each is put there at once.
-        self.manner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request, and again with a weaker constraint where the server refuses the stronger.
     async fn exchange(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, Failure> {
         loop {
-            let manner = self.manner().clone();
+            let manner = self.asking.manner();
             let failure = match self.once(request, &manner, usize::MAX, deltas).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let Some(less) = remote::less(&manner, &failure, &[]) else {
-                return Err(failure);
-            };
-            tracing::info!(
-                model = self.profile.name,
-                refused = failure.message,
-                "asking for less"
-            );
-            self.remember(&less);
-            *self.manner() = less;
+            match self.asking.less(&manner, &failure, &[]) {
+                None => return Err(failure),
+                Some(less) => self.asking.remember(&less),
+            }
         }
     }
 

@@ -15,16 +15,14 @@ mod responses;
 mod transport;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use async_openai::Client;
 use async_trait::async_trait;
 
 pub use super::remote::{Connection, DEFAULT_WINDOW, Key};
 use super::{
     Deltas, Model, ModelError, ModelProfile, Price, Reply, Request,
-    probe::{Manner, Probes, Subject},
-    remote::{self, Draft, Failure, Names, Reading, Server},
+    probe::{Manner, Subject},
+    remote::{self, Asking, Draft, Failure, Names, Reading, Server},
 };
 use transport::Endpoint;
 
@@ -81,9 +79,7 @@ pub struct OpenAi {
     client: Client<Endpoint>,
     api: Api,
     profile: ModelProfile,
-    manner: Mutex<Manner>,
-    probes: Probes,
-    subject: Subject,
+    asking: Asking,
 }
 
 /// The models that a server says it has, sorted.
@@ -111,70 +107,52 @@ impl OpenAi {
         let server = server.with_window(window);
         let at_openai = server.host() == "api.openai.com";
         let preferred = if at_openai { Api::Responses } else { Api::Chat };
+        let subject = Subject {
+            provider: "openai".to_owned(),
+            endpoint: server.shown(),
+            model: known.name.clone(),
+            fingerprint: known.fingerprint,
+        };
         let mut model = Self {
             client: transport::client(&server),
             api: options.api.unwrap_or(preferred),
             profile: ModelProfile {
                 provider: "openai".to_owned(),
-                name: known.name.clone(),
+                name: known.name,
                 window,
                 native_tools: false,
                 local: server.is_local(),
                 price: options.price,
             },
-            manner: Mutex::default(),
-            probes: Probes::new(options.probes),
-            subject: Subject {
-                provider: "openai".to_owned(),
-                endpoint: server.shown(),
-                model: known.name,
-                fingerprint: known.fingerprint,
-            },
+            asking: Asking::new(options.probes, subject),
             server,
         };
-        model.ask(options.native_tools).await?;
+        let manner = match model.asking.known(options.native_tools) {
+            Some(manner) => manner,
+            None => model.probe().await?,
+        };
+        model.profile.native_tools = manner.native_tools;
+        model.asking.set(manner);
         Ok(model)
     }
 
-    /// Finds out how the model is best asked, unless it is remembered.
-    async fn ask(&mut self, told: Option<bool>) -> Result<(), ModelError> {
-        let mut manner = match self.probes.get(&self.subject) {
-            Some(manner) => manner,
-            None => self.probe(told).await?,
-        };
-        manner.native_tools = told.unwrap_or(manner.native_tools);
-        self.profile.native_tools = manner.native_tools;
-        *self.manner() = manner;
-        Ok(())
-    }
-
-    async fn probe(&self, told: Option<bool>) -> Result<Manner, ModelError> {
-        if told.is_some() {
-            return Ok(Manner::default());
-        }
-        self.manner().native_tools = true;
+    /// Finds out how the model is best asked.
+    async fn probe(&self) -> Result<Manner, ModelError> {
+        self.asking.set(Manner {
+            native_tools: true,
+            ..Manner::default()
+        });
         let probed = self
             .exchange(&remote::ping(), remote::PROBE_TEXT, &mut ())
             .await;
-        let mut manner = self.manner().clone();
+        let mut manner = self.asking.manner();
         manner.native_tools = match probed {
             Ok(reply) => remote::is_pong(&reply),
             Err(failure) if remote::is_an_answer(&failure) => false,
             Err(failure) => return Err(self.explain(failure).await),
         };
-        self.remember(&manner);
+        self.asking.remember(&manner);
         Ok(manner)
-    }
-
-    fn remember(&self, manner: &Manner) {
-        if let Err(why) = self.probes.set(&self.subject, manner) {
-            tracing::warn!(%why, "what was found out about the model cannot be remembered");
-        }
-    }
-
-    fn manner(&self) -> MutexGuard<'_, Manner> {
-        // A poisoned lock still guards whole values: each is put there at once.
-        self.manner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request, and again with less where the server refuses something that can be left out.
@@ -190,23 +168,19 @@ impl OpenAi {
             Api::Responses => &responses::OPTIONAL[..],
         };
         loop {
-            let manner = self.manner().clone();
+            let manner = self.asking.manner();
             let failure = match self.once(request, &manner, most_text, deltas).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let Some(less) = remote::less(&manner, &failure, optional) else {
-                return Err(failure);
-            };
-            tracing::info!(
-                model = self.profile.name,
-                refused = failure.message,
-                "asking for less"
-            );
-            if self.profile.native_tools == less.native_tools {
-                self.remember(&less);
+            match self.asking.less(&manner, &failure, optional) {
+                None => return Err(failure),
+                // What is found out in the middle of the probe is remembered at its end.
+                Some(less) if less.native_tools == self.profile.native_tools => {
+                    self.asking.remember(&less);
+                }
+                Some(_) => {}
             }
-            *self.manner() = less;
         }
     }
 
@@ -219,21 +193,11 @@ impl OpenAi {
     ) -> Result<Reply, Failure> {
         let names = Names::new(&request.tools);
         let body = match self.api {
-            Api::Chat => chat::body(
-                &self.profile.name,
-                request,
-                manner,
-                &names,
-                self.at_openai(),
-            )?,
-            Api::Responses => responses::body(
-                &self.profile.name,
-                request,
-                manner,
-                &names,
-                self.at_openai(),
-            )?,
+            Api::Chat => chat::body,
+            Api::Responses => responses::body,
         };
+        let name = &self.profile.name;
+        let body = body(name, request, manner, &names, self.at_openai())?;
         let reading = Reading::of(manner);
         let sent = body.to_string().len();
         let mut draft =

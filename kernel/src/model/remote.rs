@@ -8,6 +8,7 @@
     allow(dead_code, unused_imports)
 )]
 
+mod asking;
 mod draft;
 mod failure;
 mod names;
@@ -22,12 +23,13 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
+pub(crate) use asking::Asking;
 pub(crate) use draft::{Counts, Draft, Piece, Reading};
 pub(crate) use failure::Failure;
 pub(crate) use names::{Names, call_id};
-pub(crate) use negotiate::less;
+use negotiate::less;
 pub(crate) use probe::{PROBE_TEXT, is_an_answer, is_pong, missing, ping};
-pub(crate) use sent::check_sent;
+pub(crate) use sent::{Places, check_sent};
 pub(crate) use server::Server;
 
 /// Tokens of a window, where neither the server nor the options say how many: what the smallest

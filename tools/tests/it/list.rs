@@ -26,7 +26,7 @@ async fn each_text_file_is_listed_with_its_lines() {
 }
 
 #[tokio::test]
-async fn the_longest_of_many_files_are_said_first() {
+async fn the_longest_of_many_files_are_said_last() {
     let bench = Bench::new();
     for number in 1..=7 {
         bench.put(&format!("src/f{number}.rs"), "x\n".repeat(number));

@@ -16,7 +16,7 @@ use crate::{
     model::{
         Message, ModelError, Request, Stop,
         probe::{Format, Manner},
-        remote::{Counts, Draft, Failure, Names, Piece, Server, check_sent, observed},
+        remote::{Counts, Draft, Failure, Names, Piece, Places, Server, check_sent, observed},
         step::{self, Role},
     },
     tool::ToolSpec,
@@ -29,6 +29,12 @@ pub(super) struct About<'a> {
     pub(super) window: u32,
     pub(super) keep_alive_s: Option<u64>,
 }
+
+/// Where the tools are in a body.
+const PLACES: Places = Places {
+    name: "/function/name",
+    explained: "/messages/0/content",
+};
 
 /// The body of a request.
 ///
@@ -66,7 +72,7 @@ pub(super) fn body(
     }
     let mut body = serde_json::to_value(&typed).map_err(|why| unusable(&why))?;
     complete(&mut body, request, names);
-    check(&body, request, names, native)?;
+    check_sent(&body, request, names, native, PLACES)?;
     Ok(body)
 }
 
@@ -102,25 +108,6 @@ fn complete(body: &mut Value, request: &Request, names: &Names) {
             members.insert("tool_name".to_owned(), json!(names.sent(name)));
         }
     }
-}
-
-/// Fails if a tool was not put into the body.
-fn check(body: &Value, request: &Request, names: &Names, native: bool) -> Result<(), ModelError> {
-    if native {
-        let tools = body.get("tools").and_then(Value::as_array);
-        return check_sent(request, |name| {
-            let sent = names.sent(name);
-            let is_it = |tool: &Value| {
-                tool.pointer("/function/name").and_then(Value::as_str) == Some(&sent)
-            };
-            tools.is_some_and(|tools| tools.iter().any(is_it))
-        });
-    }
-    let system = body
-        .pointer("/messages/0/content")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    check_sent(request, |name| system.contains(&format!("- {name}(")))
 }
 
 fn info(tool: &ToolSpec, names: &Names) -> Result<ToolInfo, ModelError> {

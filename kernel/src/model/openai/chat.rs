@@ -9,7 +9,7 @@ use super::transport::{Endpoint, failed};
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent, observed},
+    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, observed},
     step::{self, Role},
 };
 
@@ -21,6 +21,12 @@ pub(super) const OPTIONAL: [&str; 5] = [
     "max_tokens",
     "max_completion_tokens",
 ];
+
+/// Where the tools are in a body.
+const PLACES: Places = Places {
+    name: "/function/name",
+    explained: "/messages/0/content",
+};
 
 /// The body of a request.
 ///
@@ -55,9 +61,7 @@ pub(super) fn body(
     }
     set("stream", json!(true));
     set("stream_options", json!({"include_usage": true}));
-    // What f32 cannot say exactly is not sent with seventeen digits.
-    let temperature = (f64::from(request.sampling.temperature) * 1e4).round() / 1e4;
-    set("temperature", json!(temperature));
+    set("temperature", temperature(request));
     set("seed", json!(request.sampling.seed));
     // OpenAI's newer models refuse the older name; other servers know only that one.
     let limit = if at_openai {
@@ -67,27 +71,13 @@ pub(super) fn body(
     };
     set(limit, json!(request.sampling.max_tokens));
     let body = Value::Object(body);
-    check(&body, request, names, native)?;
+    check_sent(&body, request, names, native, PLACES)?;
     Ok(body)
 }
 
-/// Fails if a tool was not put into the body.
-fn check(body: &Value, request: &Request, names: &Names, native: bool) -> Result<(), ModelError> {
-    if native {
-        let tools = body.get("tools").and_then(Value::as_array);
-        return check_sent(request, |name| {
-            let sent = names.sent(name);
-            let is_it = |tool: &Value| {
-                tool.pointer("/function/name").and_then(Value::as_str) == Some(&sent)
-            };
-            tools.is_some_and(|tools| tools.iter().any(is_it))
-        });
-    }
-    let system = body
-        .pointer("/messages/0/content")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    check_sent(request, |name| system.contains(&format!("- {name}(")))
+/// What f32 cannot say exactly is not sent with seventeen digits.
+pub(super) fn temperature(request: &Request) -> Value {
+    json!((f64::from(request.sampling.temperature) * 1e4).round() / 1e4)
 }
 
 fn tools(request: &Request, names: &Names) -> Value {
@@ -224,14 +214,17 @@ fn take(server: &Server, chunk: Chunk, draft: &mut Draft<'_>) -> Result<(), Fail
     match choice.finish_reason.as_deref() {
         None | Some("") => {}
         Some("length") => draft.stop = Some(Stop::Length),
-        Some("content_filter") => {
-            let message = "a filter at the server held the reply back".to_owned();
-            return Err(ModelError::Refused { message }.into());
-        }
+        Some("content_filter") => return Err(filtered()),
         Some("error") => return Err(server.malformed("the server says that it failed midway")),
         Some(_) => draft.stop = Some(Stop::End),
     }
     Ok(())
+}
+
+/// The server did not let the reply through.
+pub(super) fn filtered() -> Failure {
+    let message = "a filter at the server held the reply back".to_owned();
+    ModelError::Refused { message }.into()
 }
 
 /// A piece of a stream, with whatever a server leaves out left out.

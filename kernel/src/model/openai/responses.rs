@@ -5,13 +5,13 @@ use async_openai::Client;
 use serde_json::{Map, Value, json};
 
 use super::{
-    chat::{Tokens, response_format},
+    chat::{Tokens, filtered, response_format, temperature},
     transport::{Endpoint, failed},
 };
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Server, call_id, check_sent, observed},
+    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, observed},
     step::{self, Role},
 };
 
@@ -26,6 +26,12 @@ pub(super) const OPTIONAL: [&str; 5] = [
     "max_output_tokens",
     "response_format",
 ];
+
+/// Where the tools are in a body.
+const PLACES: Places = Places {
+    name: "/name",
+    explained: "/instructions",
+};
 
 /// The body of a request.
 ///
@@ -71,28 +77,11 @@ pub(super) fn body(
     set("store", json!(false));
     set("include", json!(["reasoning.encrypted_content"]));
     set("stream", json!(true));
-    let temperature = (f64::from(request.sampling.temperature) * 1e4).round() / 1e4;
-    set("temperature", json!(temperature));
+    set("temperature", temperature(request));
     set("max_output_tokens", json!(request.sampling.max_tokens));
     let body = Value::Object(body);
-    check(&body, request, names, native)?;
+    check_sent(&body, request, names, native, PLACES)?;
     Ok(body)
-}
-
-fn check(body: &Value, request: &Request, names: &Names, native: bool) -> Result<(), ModelError> {
-    if native {
-        let tools = body.get("tools").and_then(Value::as_array);
-        return check_sent(request, |name| {
-            let sent = names.sent(name);
-            let is_it = |tool: &Value| tool.get("name").and_then(Value::as_str) == Some(&sent);
-            tools.is_some_and(|tools| tools.iter().any(is_it))
-        });
-    }
-    let system = body
-        .get("instructions")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    check_sent(request, |name| system.contains(&format!("- {name}(")))
 }
 
 fn tools(request: &Request, names: &Names) -> Value {
@@ -297,10 +286,7 @@ fn ends(event: &Value, draft: &mut Draft<'_>) -> Result<(), Failure> {
         .and_then(Value::as_str);
     draft.stop = Some(match reason {
         None => Stop::End,
-        Some("content_filter") => {
-            let message = "a filter at the server held the reply back".to_owned();
-            return Err(ModelError::Refused { message }.into());
-        }
+        Some("content_filter") => return Err(filtered()),
         Some(_) => Stop::Length,
     });
     Ok(())

@@ -5,10 +5,11 @@
 //! compactions what was sent before is a prefix of what is sent next, so caches hold.
 
 use crate::{
-    event::{CallOutcome, Event, RunSpec, Setup, Strategy},
+    event::{CallOutcome, Event, Refusal, RunSpec, Setup, Strategy},
     label::Label,
-    model::{CallId, Message, Request, Sampling},
+    model::{CallId, Message, Request, Sampling, ToolCall},
     run::{State, Turn},
+    tool::{Control, ToolSpec},
 };
 
 /// The system prompt of a run that is given none.
@@ -38,10 +39,17 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
     }
     Request {
         messages,
-        tools: setup.tools.clone().into(),
+        tools: tools(spec, setup).cloned().collect(),
         barred: state.progress.barred().map(str::to_owned).collect(),
         sampling: sampling(state, setup),
     }
+}
+
+/// The tools that are of use: where nobody is there to answer, asking is none.
+fn tools<'a>(spec: &RunSpec, setup: &'a Setup) -> impl Iterator<Item = &'a ToolSpec> {
+    let attended = spec.attended;
+    let tools = setup.tools.iter();
+    tools.filter(move |tool| attended || tool.control != Some(Control::Ask))
 }
 
 /// The compaction that is due before the next request, if one is.
@@ -70,11 +78,19 @@ pub fn compact_further(state: &State) -> Option<Event> {
 }
 
 fn sampling(state: &State, setup: &Setup) -> Sampling {
-    // After a reply that made no sense, the same draw would make none again.
+    // After a reply that made no sense, the same draw would make none again; nor does the most likely
+    // reply lead on from where it led round in a circle.
     let stray = state.model_failures.len() as u64;
-    let explore = state.strategy == Strategy::Explore || stray > 0;
+    let stuck = state.progress.repeats > 0 || state.progress.failures > 1;
+    let temperature = if state.strategy == Strategy::Explore || stray > 0 {
+        0.7
+    } else if stuck {
+        0.4
+    } else {
+        0.0
+    };
     Sampling {
-        temperature: if explore { 0.7 } else { 0.0 },
+        temperature,
         seed: u64::from(state.replies) + stray,
         max_tokens: (setup.model.window / 4).min(2048),
     }
@@ -95,6 +111,10 @@ fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<M
                 reply: *number,
                 index,
             };
+            if let Some(text) = repeated(&reply.calls, results) {
+                let label = Label::Own;
+                return messages.push(Message::User { text, label });
+            }
             let calls = (0..).zip(&reply.calls);
             messages.push(Message::Assistant {
                 thought: reply.thought.clone(),
@@ -130,6 +150,27 @@ fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<M
             }
         }
     }
+}
+
+/// What is shown of a reply whose calls were all made before: not the reply, for a small model does again
+/// what it sees itself do, but that it was one, with the results once more.
+fn repeated(calls: &[ToolCall], results: &[Option<(CallOutcome, Label)>]) -> Option<String> {
+    let told = calls
+        .iter()
+        .zip(results)
+        .map(|(call, result)| match result {
+            Some((
+                CallOutcome::Refused {
+                    by: Refusal::Repetition,
+                    message,
+                },
+                _,
+            )) => Some(format!("{} {}: {message}", call.name, call.args)),
+            _ => None,
+        });
+    let told: Option<Vec<_>> = told.collect();
+    told.filter(|told| !told.is_empty())
+        .map(|told| told.join("\n\n"))
 }
 
 /// Short results stay: their mark would be no shorter.
@@ -179,6 +220,6 @@ fn message_size(message: &Message) -> usize {
     }
 }
 
-fn tool_size(tool: &crate::tool::ToolSpec) -> usize {
+fn tool_size(tool: &ToolSpec) -> usize {
     tool.name.len() + tool.description.len() + tool.input.to_string().len()
 }

@@ -298,6 +298,8 @@ pub enum Refusal {
     User,
     /// It was made before and nothing has changed since.
     Repetition,
+    /// It would end the run although its last change did not work.
+    Unfinished,
     /// The run ends with another call of the same reply.
     Finished,
 }

@@ -34,6 +34,7 @@
 //! [`Tool::compensate`]: gpak_kernel::tool::Tool::compensate
 
 pub mod builtin;
+mod spelling;
 mod text;
 mod undo;
 mod walk;

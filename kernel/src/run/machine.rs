@@ -209,6 +209,9 @@ impl Machine {
         };
         match control {
             Control::Finish => {
+                if let Some(message) = self.unfinished(id) {
+                    return refuse(id, &call.name, Refusal::Unfinished, message);
+                }
                 let mut events = vec![done(id, call, text("answer"), Label::Own)];
                 for later in self.state.open.iter().filter(|open| open.id > id) {
                     let name = self.state.call(later.id).map_or("", |call| &call.name);
@@ -243,6 +246,23 @@ impl Machine {
                     .into(),
             ),
         }
+    }
+
+    /// Why a run had better not end yet: its last change did not work. It is told so once, for a small
+    /// model gives up at the first error; if it finishes again, that is its answer.
+    fn unfinished(&self, finish: CallId) -> Option<String> {
+        let progress = &self.state.progress;
+        let failed = progress.failed_change.filter(|failed| *failed < finish)?;
+        if progress.was_sent_back {
+            return None;
+        }
+        let name = &self.state.call(failed)?.name;
+        let error = self.result(failed).unwrap_or_default();
+        Some(format!(
+            "not yet: {name} did not work, so what it was to change is not changed. It said:\n{}\nMake \
+             the change in another way, or finish again and say that it could not be made.",
+            shown(error)
+        ))
     }
 
     /// A call that was started, and the process died: it may have been made or not.
@@ -404,16 +424,20 @@ fn decided(id: CallId, call: &ToolCall, decision: Decision, started: u32) -> Nex
 }
 
 fn already_made(result: &str) -> String {
+    format!(
+        "you already made this call; its result was:\n{}\nDo the next thing, or finish.",
+        shown(result)
+    )
+}
+
+/// The beginning of a result that is told again.
+fn shown(result: &str) -> String {
     const SHOWN: usize = 1500;
     let shown: String = result.chars().take(SHOWN).collect();
-    let cut = if shown.len() < result.len() {
-        "…"
-    } else {
-        ""
-    };
-    format!(
-        "you already made this call; its result was:\n{shown}{cut}\nDo the next thing, or finish."
-    )
+    if shown.len() < result.len() {
+        return format!("{shown}…");
+    }
+    shown
 }
 
 fn record(event: Event) -> Next {

@@ -19,6 +19,9 @@ const SEEN: usize = 20_000;
 /// Where a call does not say whether to list the folders inside too, they are if that makes no more entries.
 const SMALL: usize = 40;
 
+/// In a list of at most so many, how each file begins is shown.
+const BEGUN: usize = 12;
+
 #[derive(Deserialize)]
 struct Args {
     path: Option<String>,
@@ -43,7 +46,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         json!({
             "path": {"type": "string", "maxLength": 400, "description": "The folder, relative to the workspace; \".\" if left out."},
             "recursive": {"type": "boolean", "description": "Whether to list the folders inside it too; if left out, only where there is little in them."},
-            "glob": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Only files with such a name, in all folders inside; all files if left out."},
+            "glob": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Only files with such a name, in all folders inside; all files if left out."},
             "sort": {"type": "string", "enum": ["name", "lines", "size"], "description": "By name, or the longest or the largest first."},
         }),
         0,
@@ -56,6 +59,7 @@ struct Entry {
     kind: Kind,
     size: u64,
     lines: Option<u64>,
+    first: String,
     about: String,
 }
 
@@ -198,9 +202,13 @@ fn notes(reader: &Reader<'_>, chosen: &Chosen, unmatched: Option<&str>) -> Vec<S
 fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     let mut text = head(path, entries, notes);
     let longest = longest(entries).unwrap_or_default();
+    let begun = entries.len() <= BEGUN;
     for (index, entry) in entries.iter().enumerate() {
         let end = if entry.kind == Kind::Folder { "/" } else { "" };
-        let line = format!("\n{}{end} ({})", entry.path, entry.about);
+        let mut line = format!("\n{}{end} ({})", entry.path, entry.about);
+        if begun && !entry.first.is_empty() {
+            line += &format!(" begins: {}", entry.first);
+        }
         if text.len() + line.len() + longest.len() > reader.output_bytes {
             text += &format!(
                 "\n…truncated: {index} of {} shown; list a folder inside, or give a glob like \"*.md\"",
@@ -240,10 +248,10 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     text
 }
 
-/// A small model does not find the longest of thirty by itself, nor what stands above a long list.
+/// A small model does not find the longest of four by itself, nor what stands above a long list.
 fn longest(entries: &[Entry]) -> Option<String> {
     let mut counted = counted(entries);
-    if counted.len() <= 5 {
+    if counted.len() < 3 {
         return None;
     }
     counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
@@ -271,6 +279,7 @@ fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<E
         kind,
         size: 0,
         lines: None,
+        first: String::new(),
         about: String::new(),
     };
     match kind {
@@ -315,8 +324,9 @@ fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<E
                 .map_err(|e| rejected(format!("cannot read {}: {e}", entry.path)))?;
             entry.about = match summary {
                 Summary::Binary(kind) => format!("{size}, {kind}"),
-                Summary::Text { lines } => {
+                Summary::Text { lines, first } => {
                     entry.lines = Some(lines);
+                    entry.first = first;
                     format!("{}, {size}", many(lines, "line"))
                 }
             };

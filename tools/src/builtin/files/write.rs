@@ -17,10 +17,14 @@ use crate::{
     workspace::{Workspace, rejected},
 };
 
+/// Files of so few lines are replaced without a question.
+const LITTLE: u64 = 3;
+
 #[derive(Deserialize)]
 struct Args {
     path: String,
     content: String,
+    overwrite: Option<bool>,
 }
 
 pub(in crate::builtin) fn spec() -> ToolSpec {
@@ -31,13 +35,23 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         json!({
             "path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."},
             "content": {"type": "string", "description": "All of its text."},
+            "overwrite": {"type": "boolean", "description": "true to make a file that is there much shorter."},
         }),
         2,
     )
 }
 
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
-    let Args { path: raw, content } = arguments(args)?;
+    let Args {
+        path: raw,
+        content,
+        overwrite,
+    } = arguments(args)?;
+    if content.trim_start().starts_with("<file path=") {
+        return Err(rejected(
+            "content begins with <file …>, which only marks what read_file shows and stands in no file; nothing was written. Give the text alone, or use edit_file to change a part of it".to_owned(),
+        ));
+    }
     let path = workspace.parse(&raw)?;
     let folder = |path| {
         rejected(format!(
@@ -73,7 +87,14 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
                     act: Act::Nothing,
                 });
             }
-            said += &format!("; it had {} before", many(LineCount::of(&before), "line"));
+            let lines = LineCount::of(&before);
+            let (few, many) = (LineCount::of(content.as_bytes()), many(lines, "line"));
+            if overwrite != Some(true) && lines > LITTLE && few * 2 < lines {
+                return Err(rejected(format!(
+                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; to replace all of it add \"overwrite\":true"
+                )));
+            }
+            said += &format!("; it had {many} before");
         }
         _ => {}
     }

@@ -66,7 +66,7 @@ impl Repository {
         let mut parts = Vec::new();
         let skills = self.skills(limit / 3);
         let mut left = limit.saturating_sub(skills.as_ref().map_or(0, |text| text.len() + 2));
-        left = left.saturating_sub(NOTES.len() + 1);
+        left = left.saturating_sub(NOTES.len());
         for notes in self.notes.iter().rev() {
             let Some(text) = notes.within(left.saturating_sub(1)) else {
                 break;

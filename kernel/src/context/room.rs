@@ -67,8 +67,8 @@ impl Room {
         let free = request.saturating_sub(fixed + 3 * TOKENS_A_MESSAGE);
         let task = (free / 3 * 2).min(in_tokens(spec.task.len()));
         let free = free - task;
-        let repository = setup.repository.size(free / 4 * BYTES_A_TOKEN);
-        let free = free - in_tokens(repository);
+        let repository = free / 4 * BYTES_A_TOKEN;
+        let free = free - in_tokens(setup.repository.size(repository));
         let quarter = free / 4;
         Self {
             window,

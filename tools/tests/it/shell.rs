@@ -74,7 +74,7 @@ async fn secrets_stay_out_of_a_commands_environment() {
 #[tokio::test]
 #[ignore = "run by secrets_stay_out_of_a_commands_environment"]
 async fn print_the_environment_of_a_command() {
-    let bench = Bench::with(|options| options.output_bytes = 1 << 20);
+    let bench = Bench::new();
     println!(
         "{}",
         bench

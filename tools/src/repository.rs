@@ -4,7 +4,7 @@
 //! why. No link leads out of the repository, and no file is read further than to its limit.
 
 use std::{
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -119,11 +119,17 @@ struct File {
 
 /// At most `limit` bytes of a text file in the repository. None if there is none.
 fn file(repository: &Workspace, path: &Path, limit: usize) -> Result<Option<File>, ToolError> {
-    if repository.root().symlink_metadata(path).is_err() {
+    if is_missing(repository, path) {
         return Ok(None);
     }
     let inner = repository.parse(&path.to_string_lossy())?;
     text(repository, &inner, limit).map(Some)
+}
+
+/// Whether there is nothing, not even what cannot be opened.
+fn is_missing(workspace: &Workspace, path: &Path) -> bool {
+    let found = workspace.root().symlink_metadata(path);
+    found.is_err_and(|why| why.kind() == ErrorKind::NotFound)
 }
 
 /// At most `limit` bytes of a text file.

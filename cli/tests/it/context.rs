@@ -94,7 +94,7 @@ fn a_hundred_calls_over_200_000_tokens_in_a_window_of_8_000_end_with_what_was_sa
         assert!(shown.contains(kept), "no `{kept}` in:\n{shown}");
     }
     let setup = State::fold(&entries).setup.unwrap();
-    assert!(context::size(&request, &setup.model) < 6_000);
+    assert!(context::size(&request, &setup.model) <= 6_000);
 
     let content: usize = entries.iter().map(content).sum();
     assert!(content > 800_000, "{content}");
@@ -234,9 +234,10 @@ fn what_a_repository_says_is_shown_labelled_and_journaled() {
     ] {
         assert!(said.contains(part), "no `{part}` in:\n{said}");
     }
+    let system = serde_json::to_string(&request.messages[0]).unwrap();
     assert!(
-        !text(&request).contains("ACME")
-            || !matches!(&request.messages[0], Message::System { text } if text.contains("ACME"))
+        !system.contains("ACME") && !system.contains("make-release"),
+        "{system}"
     );
     let opened = request.messages.iter().find_map(|message| match message {
         Message::Tool { text, label, .. } => Some((text, label)),

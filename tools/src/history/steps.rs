@@ -39,8 +39,13 @@ pub(super) fn several(
 ) -> Result<String, ToolError> {
     let last = state.replies;
     let (from, to) = (from.max(1), to.unwrap_or(last).min(last));
-    if from > to {
+    if from > last {
         return Err(no_step(state, from));
+    }
+    if from > to {
+        return Err(rejected(format!(
+            "to_step {to} is before step {from}; use {READ_HISTORY} {{\"step\":{to},\"to_step\":{from}}}"
+        )));
     }
     let mut text = String::new();
     for step in from..=to {

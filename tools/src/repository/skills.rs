@@ -48,7 +48,7 @@ pub(super) fn find(
     let Ok(workspace) = Workspace::open(workspace, protected) else {
         return Vec::new();
     };
-    if workspace.root().symlink_metadata(FOLDER).is_err() {
+    if super::is_missing(&workspace, Path::new(FOLDER)) {
         return Vec::new();
     }
     let names = workspace

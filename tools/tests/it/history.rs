@@ -213,7 +213,10 @@ async fn what_is_not_there_is_said_with_what_is() {
     let tool = tool().await;
     for (args, hint) in [
         (json!({"step": 99}), "there are 1 to 30"),
-        (json!({"step": 9, "to_step": 4}), "there is no step 9"),
+        (
+            json!({"step": 9, "to_step": 4}),
+            "read_history {\"step\":4,\"to_step\":9}",
+        ),
         (json!({"call": "99.0"}), "there are 1 to 30"),
         (json!({"call": "4.7"}), "read_history {\"step\":4}"),
         (json!({"call": "four"}), "one looks like `3.0`"),

@@ -221,14 +221,12 @@ fn skills_that_cannot_be_used_are_said_and_left_out() {
             "x\n".repeat(1 << 20)
         ),
     );
+    let bomb: String = (1..=40)
+        .map(|n| format!("b{n}: &b{n} [*b{m}, *b{m}, *b{m}]\n", m = n - 1))
+        .collect();
     place.skill(
         "bomb",
-        &format!(
-            "---\na: &a [x,x]\n{}name: bomb\ndescription: x\n---\n",
-            (0..40)
-                .map(|n| format!("b{n}: &b{n} [*a,*a,*a]\n"))
-                .collect::<String>()
-        ),
+        &format!("---\nb0: &b0 [x, x, x]\n{bomb}name: bomb\ndescription: x\n---\n"),
     );
     fs::create_dir_all(place.path("repo/package/.gpak/skills/empty")).unwrap();
     place.put("outside/SKILL.md", skill("outside"));
@@ -241,11 +239,7 @@ fn skills_that_cannot_be_used_are_said_and_left_out() {
         .map(|skill| skill.name.as_str())
         .collect();
     let said = found.notices.join("\n");
-    assert!(
-        names.starts_with(&["bomb", "good", "huge", "named-otherwise"])
-            || names == ["good", "huge", "named-otherwise"],
-        "{names:?}\n{said}"
-    );
+    assert_eq!(names, ["good", "huge", "named-otherwise"], "{said}");
     for part in [
         "skills/twin is not used: .gpak/skills/good has the same name, good",
         "skills/other names itself `named-otherwise`",
@@ -256,7 +250,8 @@ fn skills_that_cannot_be_used_are_said_and_left_out() {
         "huge/SKILL.md is 31",
         "skills/never-ends is not used: SKILL.md does not begin with",
         "skills/empty is not used: it has no SKILL.md",
-        "skills/outside is not used: ",
+        "skills/bomb is not used: what stands between",
+        "skills/outside is not used: .gpak/skills/outside/SKILL.md leads outside",
     ] {
         assert!(said.contains(part), "no `{part}` in:\n{said}");
     }

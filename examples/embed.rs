@@ -40,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
+        repository: Default::default(),
         stop: Default::default(),
     };
     let run = RunId::random();

@@ -68,7 +68,7 @@ impl<T> Setting<T> {
 pub struct Settings {
     /// The model, as `provider/name`; None is the default embedded one.
     pub model: Setting<Option<String>>,
-    /// Tokens of an embedded model's window.
+    /// Tokens of an embedded or a scripted model's window.
     pub window: Setting<u32>,
     /// Steps of a run.
     pub steps: Setting<u32>,

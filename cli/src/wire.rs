@@ -11,7 +11,7 @@ use gpak_kernel::{
     event::RunId,
     journal::{Journal, RunFilter},
     model::{
-        Model, ModelError,
+        Model, ModelError, ModelProfile,
         catalogue::{Catalogue, Store},
         embedded::{self, Embedded},
         ollama::Ollama,
@@ -19,13 +19,19 @@ use gpak_kernel::{
         scripted::Scripted,
     },
     run::{Driver, Human, SystemClock},
-    tool::Toolbox,
+    tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
-use gpak_tools::builtin;
+use gpak_tools::{ReadHistory, builtin, repository};
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, failure::Failure, home::Home, pulling, servers, settings::Settings};
+use crate::{
+    crash,
+    failure::Failure,
+    home::Home,
+    pulling, servers,
+    settings::{Origin, Settings},
+};
 
 /// A model, and the script behind it if it is a scripted one.
 pub struct Mind {
@@ -58,30 +64,69 @@ pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
     Ok(crash::wrap(Arc::new(opened.journal)))
 }
 
-/// The driver of runs in one process.
+/// The driver of runs in one process, in a workspace whose repository may have something to say. Says so
+/// if some of that cannot be used.
 pub fn driver(
+    home: &Home,
+    workspace: &Path,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    let output_bytes = output_bytes(model.profile().window);
+    let found = repository::read(workspace, &home.protected(), output_bytes);
+    for notice in &found.notices {
+        eprintln!("gpak: {notice}");
+    }
+    let driver = driver_of_none(home, model, human, stop)?;
+    let tools = tools(home, driver.model.profile(), &driver.journal);
+    Ok(Driver {
+        toolbox: toolbox(tools.into_iter().chain(found.tool))?,
+        repository: found.repository,
+        ..driver
+    })
+}
+
+/// A driver of what needs no workspace: undoing and forking.
+pub fn driver_of_none(
     home: &Home,
     model: Arc<dyn Model>,
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
+    let journal = journal(home)?;
     Ok(Driver {
-        journal: journal(home)?,
-        toolbox: toolbox(home, model.profile().window)?,
+        toolbox: toolbox(tools(home, model.profile(), &journal))?,
+        journal,
         model,
         human,
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
+        repository: context::Repository::default(),
         stop,
     })
 }
 
-/// The tools of this user, for a model with a window of so many tokens.
-pub fn toolbox(home: &Home, window: u32) -> Result<Toolbox, Failure> {
+/// The tools of this user, for such a model.
+pub fn tools(home: &Home, model: &ModelProfile, journal: &Arc<dyn Journal>) -> Vec<Arc<dyn Tool>> {
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
-    options.output_bytes = output_bytes(window);
-    Toolbox::new(builtin::all(&options)).map_err(|why| Failure::new(why.to_string()))
+    options.output_bytes = output_bytes(model.window);
+    let mut tools = builtin::all(&options);
+    // A model that is held to steps is small, and each tool it is told of makes it choose worse.
+    if model.native_tools {
+        tools.push(builtin::pin_fact());
+    }
+    tools.push(Arc::new(ReadHistory::new(
+        journal.clone(),
+        options.output_bytes,
+    )));
+    tools
+}
+
+/// One table of them.
+pub fn toolbox(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Toolbox, Failure> {
+    Toolbox::new(tools).map_err(|why| Failure::new(why.to_string()))
 }
 
 /// How much text one call may give: with three bytes a token, a sixth of the window, so that a few
@@ -106,7 +151,11 @@ pub async fn mind(
 ) -> Result<Mind, Failure> {
     let id = id.or(settings.model.value.as_deref());
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
-        let script = Arc::new(Scripted::read(Path::new(path))?);
+        let mut script = Scripted::read(Path::new(path))?;
+        if settings.window.origin != Origin::BuiltIn {
+            script = script.with_window(settings.window.value);
+        }
+        let script = Arc::new(script);
         return Ok(Mind {
             model: script.clone(),
             script: Some(script),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    context::Repository,
     label::{Label, serde_as_text},
     model::{CallId, ModelError, ModelProfile, Reply},
     policy::{Budget, Permissions},
@@ -93,6 +94,9 @@ pub struct Setup {
     pub tools: Vec<ToolSpec>,
     /// The model that answers.
     pub model: ModelProfile,
+    /// What the workspace's repository says of itself.
+    #[serde(default, skip_serializing_if = "Repository::is_empty")]
+    pub repository: Repository,
 }
 
 /// A fact about a run.
@@ -180,10 +184,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// Older entries are shown to the model in short from now on.
+    /// Older entries are shown to the model in short from now on. They stay in the journal.
     ContextCompacted {
-        /// The results of calls of replies up to this one are left out.
+        /// Replies from the first to this one are replaced by a digest. 0 is none: only what no window
+        /// could hold is shortened.
         through_reply: u32,
+        /// How often the length that pieces of the replies behind it may have was halved.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        halvings: u32,
+        /// Tokens that the model's window turned out to hold, by our count, where it refused a request
+        /// that should have fit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<u32>,
     },
     /// The run stopped and can go on.
     RunPaused {
@@ -373,6 +385,10 @@ pub enum PauseReason {
     Interrupted,
     /// It waits for somebody who is not there now.
     Unanswered,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Event {

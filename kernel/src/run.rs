@@ -14,4 +14,4 @@ pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
 };
 pub use machine::{Machine, Next, Waiting};
-pub use state::{OpenCall, Stage, State, Status, Turn};
+pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

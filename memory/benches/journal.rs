@@ -90,6 +90,7 @@ fn started() -> Event {
                 local: true,
                 price: None,
             },
+            repository: Default::default(),
         },
     }
 }

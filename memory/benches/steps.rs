@@ -70,6 +70,7 @@ fn driver(journal: Arc<dyn Journal>) -> Driver {
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: String::new(),
+        repository: Default::default(),
         stop: CancellationToken::new(),
     }
 }

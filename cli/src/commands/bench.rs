@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
     event::{Outcome, RunId, RunSpec},
-    journal::MemoryJournal,
+    journal::{Journal, MemoryJournal},
     model::{
         Model,
         embedded::{self, Measured, Speed},
@@ -236,13 +236,15 @@ async fn attempt(
     task: &Task,
     workspace: &Path,
 ) -> Result<Attempt, Failure> {
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let driver = Driver {
-        journal: Arc::new(MemoryJournal::default()),
+        toolbox: wire::toolbox(wire::tools(home, model.profile(), &journal))?,
+        journal,
         model: model.clone(),
-        toolbox: wire::toolbox(home, model.profile().window)?,
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),
+        repository: Default::default(),
         stop: CancellationToken::new(),
     };
     let run = RunId::random();

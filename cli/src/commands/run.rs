@@ -44,7 +44,8 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         origin: None,
     };
     let session = Session::new(json, attended);
-    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let (model, human) = (mind.model.clone(), session.human());
+    let driver = wire::driver(home, &spec.workspace, model, human, stop)?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     session
@@ -83,7 +84,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let session = Session::new(json, attended);
     let resumption = resumption(&args, spec, state, attended);
     drop(journal);
-    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let (model, human) = (mind.model.clone(), session.human());
+    let driver = wire::driver(home, &spec.workspace, model, human, stop)?;
     session.drive(&driver, Some(&mind), run, resumption).await
 }
 

@@ -42,7 +42,7 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
         .help("put these back or move them away, and undo again"));
     }
     drop(journal);
-    let driver = wire::driver(
+    let driver = wire::driver_of_none(
         home,
         Arc::new(recorded),
         Arc::new(Nobody),

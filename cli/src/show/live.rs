@@ -137,6 +137,13 @@ impl Observer for Live {
             Event::StrategyChanged { reason, .. } => {
                 self.line("33", &format!("  {}", outcome(reason, WIDTH)));
             }
+            Event::ContextCompacted {
+                through_reply: last @ 1..,
+                ..
+            } => self.line(
+                "2",
+                &format!("  steps 1 to {last} are shown to the model in short now"),
+            ),
             Event::RunPaused { .. } | Event::RunFinished { .. } => self.spinner.finish_and_clear(),
             _ => {}
         }

@@ -16,6 +16,7 @@ use super::{
     state::State,
 };
 use crate::{
+    context::Repository,
     entry::{Entry, Head},
     event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup},
     journal::{Journal, JournalError},
@@ -39,6 +40,8 @@ pub struct Driver {
     pub clock: Arc<dyn Clock>,
     /// The system prompt.
     pub instructions: String,
+    /// What the workspace's repository says of itself.
+    pub repository: Repository,
     /// Stops the driver, cleanly, at whatever it waits for.
     pub stop: CancellationToken,
 }
@@ -283,6 +286,7 @@ impl Drive<'_> {
             instructions: self.driver.instructions.clone(),
             tools: self.driver.toolbox.specs(),
             model: self.driver.model.profile().clone(),
+            repository: self.driver.repository.clone(),
         };
         let event = match &state.setup {
             None => Event::RunStarted { setup },

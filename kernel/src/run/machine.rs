@@ -10,7 +10,8 @@ use crate::{
     context,
     entry::Entry,
     event::{
-        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Refusal, RunSpec, Strategy,
+        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Refusal, RunSpec, Setup,
+        Strategy,
     },
     label::Label,
     model::{CallId, ModelError, Request, ToolCall},
@@ -109,11 +110,11 @@ impl Machine {
             return Next::Wait(Waiting::Driver(state.paused.clone()));
         };
         self.next_of_calls(spec)
-            .or_else(|| self.next_of_failures())
+            .or_else(|| self.next_of_failures(spec, setup))
             .or_else(|| self.conclusion())
             .or_else(|| self.next_of_progress())
             .or_else(|| self.exhausted(spec))
-            .or_else(|| context::compact(state, setup).map(record))
+            .or_else(|| context::due(state, spec, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
                 after_ms: retry_after_ms(&state.model_failures),
@@ -193,7 +194,7 @@ impl Machine {
         let next = attempt(id, call, 1);
         if self.effect(&next) == Effect::Pure
             && let Some(before) = self.state.progress.repetition_of(call)
-            && before.reply > self.state.compacted_through
+            && before.reply > self.state.compacted_through()
             && before.reply < id.reply
         {
             let result = self.result(before).unwrap_or_default();
@@ -234,6 +235,7 @@ impl Machine {
                     Err(why) => refuse(id, &call.name, Refusal::Schema, why.to_string()),
                 }
             }
+            Control::Pin => record(done(id, call, "kept in view".to_owned(), Label::Own)),
             Control::Ask if spec.attended => Next::Wait(Waiting::Question {
                 call: attempt(id, call, 1),
                 text: text("question"),
@@ -287,13 +289,16 @@ impl Machine {
     }
 
     /// What a mind that did not answer leads to.
-    fn next_of_failures(&self) -> Option<Next> {
+    fn next_of_failures(&self, spec: &RunSpec, setup: &Setup) -> Option<Next> {
         let failures = &self.state.model_failures;
         let error = failures.last()?;
-        if let ModelError::ContextOverflow { .. } = error
-            && let Some(event) = context::compact_further(&self.state)
-        {
-            return Some(record(event));
+        if let ModelError::ContextOverflow { limit } = error {
+            return Some(record(context::overflowed(
+                &self.state,
+                spec,
+                setup,
+                *limit,
+            )));
         }
         if !error.is_transient() || failures.len() > MODEL_RETRIES {
             return Some(record(Event::RunPaused {

@@ -98,8 +98,8 @@ pub struct State {
     pub strategy: Strategy,
     /// Tools that the user allowed for the rest of the run.
     pub allowed: BTreeSet<String>,
-    /// Replies up to this one are shown without the results of their calls.
-    pub compacted_through: u32,
+    /// What of the conversation is shown in short, if any is.
+    pub compaction: Option<Compaction>,
     /// The last failures of the mind in a row.
     pub model_failures: Vec<ModelError>,
     /// Whether the run gets anywhere.
@@ -134,6 +134,23 @@ pub enum Turn {
         /// What came of each call, once it has come to its end.
         results: Vec<Option<(CallOutcome, Label)>>,
     },
+}
+
+/// What of the conversation is shown in short.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compaction {
+    /// The replies up to this one are replaced by a digest.
+    pub through: u32,
+    /// How many turns that makes.
+    pub turns: usize,
+    /// How many turns there were when it was decided.
+    pub known: usize,
+    /// How often what the turns between these two hold was halved.
+    pub halvings: u32,
+    /// The plan at that time.
+    pub plan: Vec<PlanItem>,
+    /// Tokens that the model's window turned out to hold, if fewer than it is said to.
+    pub window: Option<u32>,
 }
 
 /// A call that has not come to its end.
@@ -212,10 +229,11 @@ impl State {
                 self.strategy = *strategy;
                 self.say(reason, Label::Own);
             }
-            Event::ContextCompacted { through_reply } => {
-                self.compacted_through = (*through_reply).max(self.compacted_through);
-                self.model_failures.clear();
-            }
+            Event::ContextCompacted {
+                through_reply,
+                halvings,
+                window,
+            } => self.compacted(*through_reply, *halvings, *window),
             Event::RunPaused { reason } => {
                 self.paused = Some(reason.clone());
                 self.doubt();
@@ -238,6 +256,21 @@ impl State {
             _ => None,
         });
         turn?.calls.get(id.index as usize)
+    }
+
+    /// Replies up to this one are replaced by a digest.
+    pub fn compacted_through(&self) -> u32 {
+        self.compaction.as_ref().map_or(0, |done| done.through)
+    }
+
+    /// How many turns are replaced by a digest that goes through that reply: all in front of the first
+    /// reply behind it, and no fewer than are replaced already.
+    pub(crate) fn boundary(&self, through: u32) -> usize {
+        let behind =
+            |turn: &Turn| matches!(turn, Turn::Replied { number, .. } if *number > through);
+        let boundary = self.turns.iter().position(behind);
+        let already = self.compaction.as_ref().map_or(0, |done| done.turns);
+        boundary.unwrap_or(self.turns.len()).max(already)
     }
 
     /// The first line of what the same call gave when it was made, with success, before `id`.
@@ -333,6 +366,20 @@ impl State {
         self.turns.push(Turn::Said { text, label });
     }
 
+    fn compacted(&mut self, through: u32, halvings: u32, window: Option<u32>) {
+        self.model_failures.clear();
+        let before = self.compaction.as_ref();
+        let through = through.min(self.replies).max(self.compacted_through());
+        self.compaction = Some(Compaction {
+            through,
+            turns: self.boundary(through),
+            known: self.turns.len(),
+            halvings,
+            plan: self.plan.clone(),
+            window: window.or(before.and_then(|before| before.window)),
+        });
+    }
+
     fn replied(&mut self, reply: &Reply) {
         self.replies += 1;
         self.model_failures.clear();
@@ -410,6 +457,10 @@ impl State {
         }
         if let Some(setup) = setup {
             self.setup = Some((**setup).clone());
+            // How long the window of another model is, it has not shown yet.
+            if let Some(compaction) = &mut self.compaction {
+                compaction.window = None;
+            }
         }
         self.paused = None;
         self.model_failures.clear();

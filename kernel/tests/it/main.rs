@@ -7,6 +7,7 @@
 )]
 
 mod chain;
+mod context;
 mod driver;
 mod properties;
 mod world;

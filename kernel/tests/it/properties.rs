@@ -29,6 +29,7 @@ fn setup() -> Setup {
             local: true,
             price: None,
         },
+        repository: Default::default(),
     }
 }
 
@@ -153,7 +154,13 @@ fn an_event() -> impl Strategy<Value = Event> {
             decision,
             note: String::new(),
         }),
-        (0u32..9).prop_map(|through_reply| Event::ContextCompacted { through_reply }),
+        (0u32..9, 0u32..9, prop::option::of(0u32..5000)).prop_map(
+            |(through_reply, halvings, window)| Event::ContextCompacted {
+                through_reply,
+                halvings,
+                window,
+            }
+        ),
         Just(Event::RunPaused {
             reason: PauseReason::Interrupted
         }),

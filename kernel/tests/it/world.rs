@@ -133,6 +133,7 @@ impl World {
             human: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
             instructions: "Be brief.".into(),
+            repository: Default::default(),
             stop: CancellationToken::new(),
         };
         Self {

@@ -16,7 +16,9 @@ use crate::{
     model::{
         Message, ModelError, Request, Stop,
         probe::{Format, Manner},
-        remote::{Counts, Draft, Failure, Names, Piece, Places, Server, check_sent, observed},
+        remote::{
+            Counts, Draft, Failure, Names, Piece, Places, Server, check_sent, joined, observed,
+        },
         step::{self, Role},
     },
     tool::ToolSpec,
@@ -107,6 +109,9 @@ fn complete(body: &mut Value, request: &Request, names: &Names) {
         if let Some(members) = result.as_object_mut() {
             members.insert("tool_name".to_owned(), json!(names.sent(name)));
         }
+    }
+    if let Some(Value::Array(messages)) = members.get_mut("messages") {
+        *messages = joined(std::mem::take(messages));
     }
 }
 

@@ -9,7 +9,7 @@ use super::transport::{Endpoint, failed};
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, observed},
+    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, joined, observed},
     step::{self, Role},
 };
 
@@ -119,7 +119,7 @@ fn steps(request: &Request) -> Value {
         };
         json!({"role": role, "content": turn.text})
     };
-    step::turns(request).into_iter().map(turn).collect()
+    joined(step::turns(request).into_iter().map(turn).collect()).into()
 }
 
 /// The conversation of a model that makes native calls.
@@ -151,7 +151,7 @@ fn native_messages(request: &Request, names: &Names) -> Value {
             json!({"role": "tool", "tool_call_id": call_id(*call), "content": observed(text, *ok)})
         }
     };
-    request.messages.iter().map(message).collect()
+    joined(request.messages.iter().map(message).collect()).into()
 }
 
 /// Sends a body and reads the stream that comes back.

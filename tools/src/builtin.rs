@@ -23,6 +23,9 @@ mod files;
 mod search;
 mod shell;
 
+/// Bytes of the list of files that is told with a task.
+const OVERVIEW: usize = 2048;
+
 /// What the tools need to know of the house they are in.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -134,6 +137,15 @@ pub(crate) struct Reader<'a> {
     pub(crate) workspace: Workspace,
     pub(crate) output_bytes: usize,
     pub(crate) stop: &'a Stop,
+}
+
+/// What is in a workspace, for somebody who is about to work in it; None if that is too much, or nothing.
+pub(crate) fn overview(workspace: Workspace) -> Result<Option<String>, ToolError> {
+    files::list::overview(&Reader {
+        workspace,
+        output_bytes: OVERVIEW,
+        stop: &Stop::default(),
+    })
 }
 
 type Read = fn(&Reader<'_>, &Value) -> Result<String, ToolError>;

@@ -1,4 +1,5 @@
-//! What a repository says to those who work in it: `AGENTS.md` and `.gpak/skills/*/SKILL.md`.
+//! What a repository says to those who work in it: `AGENTS.md`, `.gpak/skills/*/SKILL.md`, and which files
+//! there are.
 //!
 //! Nothing in a repository may keep a run from starting: what cannot be used is left out, and a notice says
 //! why. No link leads out of the repository, and no file is read further than to its limit.
@@ -15,6 +16,7 @@ use gpak_kernel::{
 };
 
 use crate::{
+    builtin,
     text::{Content, head, sniff},
     workspace::{Inside, Workspace, io_error, rejected},
 };
@@ -43,6 +45,10 @@ pub struct Found {
 pub fn read(workspace: &Path, protected: &[PathBuf], output_bytes: usize) -> Found {
     let mut found = Found::default();
     found.repository.notes = notes(workspace, protected, &mut found.notices);
+    match files(workspace, protected) {
+        Ok(files) => found.repository.files = files.unwrap_or_default(),
+        Err(why) => found.notices.push(why.to_string()),
+    }
     let skills = skills::find(workspace, protected, &mut found.notices);
     if !skills.is_empty() {
         found.repository.skills = skills.iter().map(|skill| skill.listed.clone()).collect();
@@ -50,6 +56,10 @@ pub fn read(workspace: &Path, protected: &[PathBuf], output_bytes: usize) -> Fou
         found.tool = Some(Arc::new(tool));
     }
     found
+}
+
+fn files(workspace: &Path, protected: &[PathBuf]) -> Result<Option<String>, ToolError> {
+    builtin::overview(Workspace::open(workspace, protected)?)
 }
 
 /// The notes of the workspace and of the folders above it, up to the one that has the version control's

@@ -282,12 +282,15 @@ impl Drive<'_> {
         if let Some(spec) = &state.spec {
             check_workspace(&spec.workspace)?;
         }
-        let setup = Setup {
+        let mut setup = Setup {
             instructions: self.driver.instructions.clone(),
             tools: self.driver.toolbox.specs(),
             model: self.driver.model.profile().clone(),
             repository: self.driver.repository.clone(),
         };
+        if let Some(before) = &state.setup {
+            setup.repository.files.clone_from(&before.repository.files);
+        }
         let event = match &state.setup {
             None => Event::RunStarted { setup },
             Some(before) => Event::RunResumed {

@@ -99,11 +99,7 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
         }
     };
     let notes = notes(reader, &chosen, unmatched);
-    let (mut entries, mut counted) = (Vec::new(), 0);
-    for found in chosen.found {
-        reader.stop.check()?;
-        entries.extend(look(reader, found, &mut counted)?);
-    }
+    let mut entries = look_at(reader, chosen.found)?;
     if entries.is_empty() {
         return Ok(format!("{path} is an empty folder"));
     }
@@ -113,6 +109,27 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
         Sort::Size => entries.sort_by_key(|entry| std::cmp::Reverse(entry.size)),
     }
     Ok(show(reader, &path, &entries, &notes))
+}
+
+/// What is in the workspace, where that is little enough to be told with the task.
+pub(crate) fn overview(reader: &Reader<'_>) -> Result<Option<String>, ToolError> {
+    let root = Inside::default();
+    let chosen = choose(reader, &root, None)?;
+    if chosen.found.is_empty() || chosen.found.len() > SMALL {
+        return Ok(None);
+    }
+    let notes = notes(reader, &chosen, None);
+    let entries = look_at(reader, chosen.found)?;
+    Ok(Some(show(reader, &root, &entries, &notes)))
+}
+
+fn look_at(reader: &Reader<'_>, found: Vec<Found>) -> Result<Vec<Entry>, ToolError> {
+    let (mut entries, mut counted) = (Vec::new(), 0);
+    for found in found {
+        reader.stop.check()?;
+        entries.extend(look(reader, found, &mut counted)?);
+    }
+    Ok(entries)
 }
 
 /// What is to be listed, by name.

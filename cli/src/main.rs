@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod choice;
 mod commands;
 mod crash;
 mod failure;

@@ -32,7 +32,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
     tell_ignored(&settings);
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(home, &settings, None, &stop).await?;
+    let mind = wire::mind_at_hand(home, &settings, json, &stop).await?;
     let attended = !json && human::is_there();
     let spec = RunSpec {
         task,

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod choice;
 mod crash;
 mod embedded;
 mod place;

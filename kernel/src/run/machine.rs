@@ -1,5 +1,7 @@
 //! What comes next in a run: decisions without IO, clock or randomness.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
@@ -13,13 +15,19 @@ use crate::{
         CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Refusal, RunSpec, Strategy,
     },
     label::Label,
-    model::{CallId, ModelError, Request, ToolCall},
+    model::{
+        CallId, ModelError, Request, ToolCall,
+        resilience::{LONGEST_WAIT, backoff},
+    },
     policy::{Gate, Verdict},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
 
-/// How often a mind that fails for a passing reason is asked again.
-const MODEL_RETRIES: usize = 3;
+/// How often a mind whose server fails for a passing reason is asked again: with the waits in between,
+/// for a quarter of a minute on average.
+const RETRIES: usize = 5;
+/// How often one whose reply made no sense is, which nothing is waited for.
+const RETRIES_AT_ONCE: usize = 3;
 
 /// What a driver is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,14 +117,14 @@ impl Machine {
             return Next::Wait(Waiting::Driver(state.paused.clone()));
         };
         self.next_of_calls(spec)
-            .or_else(|| self.next_of_failures())
+            .or_else(|| self.next_of_failures(spec))
             .or_else(|| self.conclusion())
             .or_else(|| self.next_of_progress())
             .or_else(|| self.exhausted(spec))
             .or_else(|| context::compact(state, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
-                after_ms: retry_after_ms(&state.model_failures),
+                after_ms: in_ms(self.wait().unwrap_or_default()),
             })
     }
 
@@ -267,7 +275,7 @@ impl Machine {
     }
 
     /// What a mind that did not answer leads to.
-    fn next_of_failures(&self) -> Option<Next> {
+    fn next_of_failures(&self, spec: &RunSpec) -> Option<Next> {
         let failures = &self.state.model_failures;
         let error = failures.last()?;
         if let ModelError::ContextOverflow { .. } = error
@@ -275,14 +283,47 @@ impl Machine {
         {
             return Some(record(event));
         }
-        if !error.is_transient() || failures.len() > MODEL_RETRIES {
-            return Some(record(Event::RunPaused {
-                reason: PauseReason::Model {
-                    message: error.to_string(),
-                },
-            }));
+        let message = match (self.wait(), is_tried_again(failures)) {
+            (Some(wait), true) => {
+                let left = spec.budget.time_left(&self.state.spent);
+                if wait < left || left.is_zero() {
+                    return None;
+                }
+                format!(
+                    "{error}, and only {} s of the run's time are left; go on once it is over",
+                    left.as_secs()
+                )
+            }
+            (None, true) => format!(
+                "{error}; that is more than the {} min gpak waits by itself, so go on once it is over",
+                LONGEST_WAIT.as_secs() / 60
+            ),
+            (_, false) => error.to_string(),
+        };
+        Some(record(Event::RunPaused {
+            reason: PauseReason::Model { message },
+        }))
+    }
+
+    /// How long to wait before the mind is asked, given how it failed so far; None if waiting is the
+    /// user's to decide.
+    fn wait(&self) -> Option<Duration> {
+        match self.state.model_failures.as_slice() {
+            [] => Some(Duration::ZERO),
+            [earlier @ .., error] => {
+                let attempt = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+                backoff(attempt, error, self.chance())
+            }
         }
-        None
+    }
+
+    /// A number in `[0, 1)` that no two runs have in common and that a replay finds again: the hash of
+    /// the last entry.
+    fn chance(&self) -> f64 {
+        const BITS: u32 = f64::MANTISSA_DIGITS;
+        let hash = self.state.head.map_or([0; 32], |head| head.hash.0);
+        let first = hash.first_chunk().copied().unwrap_or_default();
+        (u64::from_le_bytes(first) >> (u64::BITS - BITS)) as f64 / (1u64 << BITS) as f64
     }
 
     /// A reply that finished, or has no calls, is the end; one without anything is sent back.
@@ -369,17 +410,17 @@ impl Machine {
     }
 }
 
-/// How long to wait before a mind that failed so often in a row is asked again.
-fn retry_after_ms(failures: &[ModelError]) -> u64 {
-    match failures {
-        []
-        | [
-            ..,
-            ModelError::Malformed { .. } | ModelError::ContextOverflow { .. },
-        ] => 0,
-        [.., ModelError::RateLimited { after_ms: Some(ms) }] => *ms,
-        [earlier @ .., _] => 1000 << (2 * earlier.len().min(5)),
+/// Whether a mind that failed so in a row is asked again.
+fn is_tried_again(failures: &[ModelError]) -> bool {
+    match failures.last() {
+        Some(ModelError::Malformed { .. }) => failures.len() <= RETRIES_AT_ONCE,
+        Some(error) => error.is_transient() && failures.len() <= RETRIES,
+        None => false,
     }
+}
+
+fn in_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn can_be_made_again(tool: &ToolSpec) -> bool {

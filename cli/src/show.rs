@@ -77,7 +77,8 @@ pub fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{s}")
 }
 
-fn thousands(number: u64) -> String {
+/// `950`, `12.3k`.
+pub fn thousands(number: u64) -> String {
     if number < 1000 {
         number.to_string()
     } else {

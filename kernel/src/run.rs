@@ -3,6 +3,7 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+mod aside;
 mod driver;
 mod machine;
 mod progress;

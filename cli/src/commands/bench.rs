@@ -256,6 +256,7 @@ async fn attempt(
             ..Permissions::default()
         },
         attended: false,
+        conversation: false,
         origin: None,
     };
     driver.create(run, spec).await?;

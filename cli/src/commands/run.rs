@@ -41,6 +41,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         budget: settings.budget(),
         permissions: settings.permissions(),
         attended,
+        conversation: false,
         origin: None,
     };
     let session = Session::new(json, attended);

@@ -71,6 +71,8 @@ pub enum Waiting {
         /// What it asks.
         text: String,
     },
+    /// A user's next message: a conversation answered the last one.
+    Message,
     /// A driver: the run is new, or paused.
     Driver(Option<PauseReason>),
 }
@@ -158,6 +160,9 @@ impl Machine {
                 "it is in no reply".into(),
             );
         };
+        if self.state.is_overtaken(open.id.reply) {
+            return overtaken(open, call);
+        }
         match open.stage {
             Stage::Made => self.judge(spec, open.id, call),
             Stage::Asked => {
@@ -191,8 +196,8 @@ impl Machine {
     }
 
     fn allowed(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
-        if spec.budget.time_left(&self.state.spent).is_zero()
-            && let Some(message) = spec.budget.exhausted(&self.state.spent)
+        if spec.budget.time_left(&self.state.charged()).is_zero()
+            && let Some(message) = spec.budget.exhausted(&self.state.charged())
         {
             return record(Event::RunPaused {
                 reason: PauseReason::Budget { message },
@@ -285,7 +290,7 @@ impl Machine {
         }
         let message = match (self.wait(), is_tried_again(failures)) {
             (Some(wait), true) => {
-                let left = spec.budget.time_left(&self.state.spent);
+                let left = spec.budget.time_left(&self.state.charged());
                 if wait < left || left.is_zero() {
                     return None;
                 }
@@ -326,36 +331,27 @@ impl Machine {
         (u64::from_le_bytes(first) >> (u64::BITS - BITS)) as f64 / (1u64 << BITS) as f64
     }
 
-    /// A reply that finished, or has no calls, is the end; one without anything is sent back.
+    /// A reply that finished, or has no calls, is the end, or in a conversation the user's turn; one
+    /// without anything is sent back.
     fn conclusion(&self) -> Option<Next> {
+        if self.state.answer().is_some() {
+            return Some(Next::Wait(Waiting::Message));
+        }
         let Some(Turn::Replied { reply, results, .. }) = self.state.turns.last() else {
             return None;
         };
-        for (call, result) in reply.calls.iter().zip(results) {
-            if let (Some(Control::Finish), Some((CallOutcome::Done { output }, _))) =
-                (self.gate.control(&call.name), result)
-            {
-                let answer = output.text.clone();
-                return Some(record(Event::RunFinished {
-                    outcome: Outcome::Completed { answer },
-                }));
-            }
-        }
-        if !reply.calls.is_empty() {
-            return None;
-        }
-        let answer = reply.text.trim();
-        if answer.is_empty() {
-            return Some(record(Event::MessageReceived {
-                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
-                from: Label::Own,
+        if let Some(answer) = self.state.concludes(reply, results) {
+            let answer = answer.to_owned();
+            return Some(record(Event::RunFinished {
+                outcome: Outcome::Completed { answer },
             }));
         }
-        Some(record(Event::RunFinished {
-            outcome: Outcome::Completed {
-                answer: answer.to_owned(),
-            },
-        }))
+        reply.calls.is_empty().then(|| {
+            record(Event::MessageReceived {
+                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
+                from: Label::Own,
+            })
+        })
     }
 
     /// A run that gets nowhere first changes its way of working, then stops.
@@ -370,8 +366,13 @@ impl Machine {
         };
         if repeats >= progress::REPEATS_TO_STOP || failures >= progress::FAILURES_TO_STOP {
             let reason = format!("no progress: {what}");
-            return Some(record(Event::RunFinished {
-                outcome: Outcome::Failed { reason },
+            return Some(record(match self.state.is_conversation() {
+                true => Event::RunPaused {
+                    reason: PauseReason::Stuck { message: reason },
+                },
+                false => Event::RunFinished {
+                    outcome: Outcome::Failed { reason },
+                },
             }));
         }
         (self.state.strategy != Strategy::Explore).then(|| {
@@ -386,7 +387,7 @@ impl Machine {
     }
 
     fn exhausted(&self, spec: &RunSpec) -> Option<Next> {
-        let message = spec.budget.exhausted(&self.state.spent)?;
+        let message = spec.budget.exhausted(&self.state.charged())?;
         Some(record(Event::RunPaused {
             reason: PauseReason::Budget { message },
         }))
@@ -441,6 +442,29 @@ fn decided(id: CallId, call: &ToolCall, decision: Decision, started: u32) -> Nex
             let text = "the user looked: it was done".to_owned();
             record(done(id, call, text, Label::User))
         }
+    }
+}
+
+/// What becomes of a call that a user's message overtook.
+fn overtaken(open: OpenCall, call: &ToolCall) -> Next {
+    match open.stage {
+        Stage::Started(_) | Stage::InDoubt(_) => record(finished(
+            open.id,
+            &call.name,
+            CallOutcome::Unknown {
+                message: format!(
+                    "the user stopped this {} call while it was running; it may have been done in part",
+                    call.name
+                ),
+            },
+            Label::Own,
+        )),
+        Stage::Made | Stage::Asked | Stage::Decided(..) => refuse(
+            open.id,
+            &call.name,
+            Refusal::User,
+            "not made: the user said something else first".into(),
+        ),
     }
 }
 

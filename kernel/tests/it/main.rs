@@ -7,6 +7,7 @@
 )]
 
 mod chain;
+mod conversation;
 mod driver;
 mod properties;
 mod world;

@@ -338,6 +338,11 @@ fn read(path: &Path) -> Result<Option<SettingsFile>, Failure> {
     })
 }
 
+/// Whether the text of a file can be read as settings. Err says what is wrong with it.
+pub fn check(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
 /// The settings in the text of a file.
 fn parse(text: &str) -> Result<SettingsFile, String> {
     let said: SettingsFile = toml::from_str(text).map_err(|why| why.to_string())?;

@@ -57,7 +57,9 @@ mod tests {
     fn an_answer_is_told_as_it_is_written() {
         let text = "Two \"lines\":\n\\ é 😀 end";
         let written = format!("finish {}", json!({"answer": text}));
-        let ascii = written.replace('😀', "\\ud83d\\ude00").replace('é', "\\u00e9");
+        let ascii = written
+            .replace('😀', "\\ud83d\\ude00")
+            .replace('é', "\\u00e9");
         for written in [written, ascii] {
             let mut answer = Answer::default();
             let (mut told, mut pieces) = (String::new(), 0);

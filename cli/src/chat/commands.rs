@@ -45,15 +45,30 @@ pub enum Command {
 
 /// Each command, as it is typed, and what it does.
 const HELP: [(&str, &str); 11] = [
-    ("/model [NAME]", "go on with another model; without a name, say which there are"),
-    ("/strategy [NAME]", "work in another way; without a name, say in which"),
+    (
+        "/model [NAME]",
+        "go on with another model; without a name, say which there are",
+    ),
+    (
+        "/strategy [NAME]",
+        "work in another way; without a name, say in which",
+    ),
     ("/plan", "show the model's plan"),
-    ("/undo [all]", "put back what the last message changed, or all messages"),
+    (
+        "/undo [all]",
+        "put back what the last message changed, or all messages",
+    ),
     ("/fork", "go on in a copy; this conversation stays as it is"),
     ("/cost", "what was used up so far"),
-    ("/compact", "leave older results out of what the model is shown"),
+    (
+        "/compact",
+        "leave older results out of what the model is shown",
+    ),
     ("/tools", "what the model can call"),
-    ("/continue", "go on without a new message, where it was stopped or ran out of budget"),
+    (
+        "/continue",
+        "go on without a new message, where it was stopped or ran out of budget",
+    ),
     ("/help", "this list"),
     ("/quit", "leave; `gpak chat --resume` comes back"),
 ];
@@ -104,12 +119,17 @@ fn command(name: &str, argument: Option<&str>) -> Result<Command, String> {
 
 /// The commands, for people.
 pub fn help() -> String {
-    let lines = HELP.iter().map(|(typed, does)| format!("  {typed:18} {does}"));
+    let lines = HELP
+        .iter()
+        .map(|(typed, does)| format!("  {typed:18} {does}"));
     let keys = [
         "  Alt-Enter or a \\ at the end of a line begins a new line; ↑ brings back what was typed before.",
         "  Ctrl-C stops the step, twice the conversation; Ctrl-D leaves.",
     ];
-    lines.chain(keys.map(str::to_owned)).collect::<Vec<_>>().join("\n")
+    lines
+        .chain(keys.map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The strategy of that name, of whatever strategies there are.
@@ -143,8 +163,14 @@ mod tests {
             ("/undo", does(Command::Undo { all: false })),
             ("/undo all", does(Command::Undo { all: true })),
             ("/model", does(Command::Model(None))),
-            ("/model ollama/a:1b", does(Command::Model(Some("ollama/a:1b".into())))),
-            ("/strategy explore", does(Command::Strategy(Some("explore".into())))),
+            (
+                "/model ollama/a:1b",
+                does(Command::Model(Some("ollama/a:1b".into()))),
+            ),
+            (
+                "/strategy explore",
+                does(Command::Strategy(Some("explore".into()))),
+            ),
         ] {
             assert_eq!(parse(line), typed, "{line:?}");
         }
@@ -173,7 +199,10 @@ mod tests {
     #[test]
     fn strategies_are_known_by_the_names_they_have_in_the_journal() {
         assert_eq!(strategy("explore"), Ok(Strategy::Explore));
-        assert_eq!(strategy(&strategy_name(Strategy::React)), Ok(Strategy::React));
+        assert_eq!(
+            strategy(&strategy_name(Strategy::React)),
+            Ok(Strategy::React)
+        );
         let why = strategy("hope").unwrap_err();
         assert!(why.contains("`hope`") && why.contains("`react`"), "{why}");
     }

@@ -1,7 +1,7 @@
 //! What is known of a conversation, and the line above the prompt that shows it.
 
 use gpak_kernel::{
-    event::{Event, PlanItem, Strategy},
+    event::{PlanItem, Strategy},
     model::Usage,
     policy::Spent,
     run::{State, Turn},
@@ -27,16 +27,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Takes in what is known of the run with an entry that has this event.
-    pub fn take(&mut self, event: &Event, state: &State) {
-        if let Event::ModelReplied { reply } = event {
-            self.last = reply.usage;
-        }
-        self.take_state(state);
-    }
-
     /// Takes in what is known of the run.
-    pub fn take_state(&mut self, state: &State) {
+    pub fn take(&mut self, state: &State) {
         if let Some(setup) = &state.setup {
             self.model = setup.model.id();
             self.window = setup.model.window;
@@ -87,7 +79,10 @@ mod tests {
             window: 128_000,
             ..Facts::default()
         };
-        assert_eq!(facts.line(), "openai/gpt-5-mini · 0 of 128.0k tokens (0 %) · $0.00 · 0.0 s");
+        assert_eq!(
+            facts.line(),
+            "openai/gpt-5-mini · 0 of 128.0k tokens (0 %) · $0.00 · 0.0 s"
+        );
         facts.last = Usage {
             input: 31_000,
             output: 1000,

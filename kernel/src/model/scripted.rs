@@ -46,6 +46,8 @@ pub struct Line {
     pub error: Option<ModelError>,
     /// It takes so long.
     pub delay_ms: u64,
+    /// It comes word by word, so far apart.
+    pub word_ms: u64,
 }
 
 impl Line {
@@ -63,6 +65,24 @@ impl Line {
         Self {
             text: text.to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// Tells what it thought and said, as it comes.
+    async fn tell(&self, deltas: &mut dyn Deltas) {
+        let kinds: [(&String, fn(&str) -> Delta<'_>); 2] = [
+            (&self.thought, |text| Delta::Thought(text)),
+            (&self.text, |text| Delta::Text(text)),
+        ];
+        for (text, delta) in kinds {
+            if self.word_ms == 0 {
+                deltas.delta(delta(text));
+                continue;
+            }
+            for word in text.split_inclusive(' ') {
+                deltas.delta(delta(word));
+                tokio::time::sleep(Duration::from_millis(self.word_ms)).await;
+            }
         }
     }
 
@@ -184,8 +204,7 @@ impl Model for Scripted {
         if let Some(error) = &line.error {
             return Err(error.clone());
         }
-        deltas.delta(Delta::Thought(&line.thought));
-        deltas.delta(Delta::Text(&line.text));
+        line.tell(deltas).await;
         let words = |text: &str| text.split_whitespace().count() as u64;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Reply {

@@ -108,7 +108,11 @@ pub async fn resume(
     session.run = Some(run);
     session.budget = resumption.budget;
     session.told = spec.permissions.clone();
-    let permissions = resumption.permissions.unwrap_or(spec.permissions.clone());
+    let mut permissions = resumption.permissions.unwrap_or(spec.permissions.clone());
+    // What was allowed for always meanwhile holds here too.
+    let rules = session.settings.permissions().rules.into_iter();
+    let fresh = rules.filter(|rule| !spec.permissions.rules.contains(rule));
+    permissions.rules.extend(fresh);
     *desk::locked(&session.desk.permissions) = permissions;
     desk::locked(&session.facts).take(&state);
     if !json {

@@ -86,7 +86,11 @@ impl Desk {
     pub async fn wish(&self) -> Wish {
         loop {
             let above = locked(&self.facts).line();
-            let line = match self.lines.ask(Ask::Message(above)).await {
+            let heard = tokio::select! {
+                heard = self.lines.ask(Ask::Message(above)) => heard,
+                () = self.interrupts.left() => return Wish::Quit,
+            };
+            let line = match heard {
                 Heard::Line(line) => line,
                 Heard::End => return Wish::Quit,
                 Heard::Interrupt if self.armed.swap(true, Ordering::SeqCst) => return Wish::Quit,

@@ -8,7 +8,7 @@ use std::{
     io::BufRead,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -53,6 +53,8 @@ pub enum Ask {
 pub struct Lines {
     asks: mpsc::Sender<(Ask, oneshot::Sender<Heard>)>,
     taken_back: Arc<AtomicBool>,
+    /// Locked while the editor has the terminal.
+    held: Arc<Mutex<()>>,
 }
 
 impl Lines {
@@ -60,7 +62,19 @@ impl Lines {
     pub fn terminal(history: PathBuf) -> Result<Self, Failure> {
         let taken_back = Arc::new(AtomicBool::new(false));
         let mut editor = Editor::new(history, &taken_back)?;
-        Ok(Self::of(taken_back, move |ask| editor.read(ask)))
+        let held = Arc::new(Mutex::new(()));
+        let terminal = held.clone();
+        let mut lines = Self::of(taken_back, move |ask| {
+            let _held = terminal.lock().unwrap_or_else(PoisonError::into_inner);
+            editor.read(ask)
+        });
+        lines.held = held;
+        Ok(lines)
+    }
+
+    /// Waits until the terminal is as it was, where a question was taken back just now.
+    pub fn let_go(&self) {
+        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// From standard input, a message a line.
@@ -79,13 +93,22 @@ impl Lines {
         mut read: impl FnMut(Ask) -> Heard + Send + 'static,
     ) -> Self {
         let (asks, asked) = mpsc::channel::<(Ask, oneshot::Sender<Heard>)>();
+        let left = taken_back.clone();
         std::thread::spawn(move || {
             while let Ok((ask, reply)) = asked.recv() {
-                // Whoever asked may have gone.
-                let _ = reply.send(read(ask));
+                // What was taken back before is over; what is from here on ends the reading.
+                left.store(false, Ordering::SeqCst);
+                if !reply.is_closed() {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = reply.send(read(ask));
+                }
             }
         });
-        Self { asks, taken_back }
+        Self {
+            asks,
+            taken_back,
+            held: Arc::default(),
+        }
     }
 
     /// Asks. Dropped, the question is taken back.

@@ -1,9 +1,6 @@
 //! Ctrl-C: once it stops the step, twice the conversation.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +11,7 @@ use crate::failure::INTERRUPTED;
 #[derive(Default)]
 pub struct Interrupts {
     step: Mutex<CancellationToken>,
-    leaving: AtomicBool,
+    leaving: CancellationToken,
 }
 
 impl Interrupts {
@@ -36,8 +33,11 @@ impl Interrupts {
                     _ = terminate.recv() => true,
                     _ = hang_up.recv() => true,
                 };
-                if for_good && heard.leaving.swap(true, Ordering::SeqCst) {
+                if for_good && heard.is_leaving() {
                     std::process::exit(i32::from(INTERRUPTED));
+                }
+                if for_good {
+                    heard.leaving.cancel();
                 }
                 heard.stop_step();
             }
@@ -62,7 +62,12 @@ impl Interrupts {
 
     /// Whether the conversation is to be left.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::SeqCst)
+        self.leaving.is_cancelled()
+    }
+
+    /// Waits until the conversation is to be left.
+    pub async fn left(&self) {
+        self.leaving.cancelled().await;
     }
 
     fn step(&self) -> CancellationToken {

@@ -59,7 +59,13 @@ pub struct Session<'a> {
 
 impl Session<'_> {
     /// Has the conversation, beginning with what is wished for if anything is.
-    pub async fn talk(mut self, mut wish: Option<Wish>) -> Result<u8, Failure> {
+    pub async fn talk(mut self, wish: Option<Wish>) -> Result<u8, Failure> {
+        let talked = self.until_left(wish).await;
+        self.desk.lines.let_go();
+        talked
+    }
+
+    async fn until_left(&mut self, mut wish: Option<Wish>) -> Result<u8, Failure> {
         loop {
             let next = match wish.take() {
                 Some(wish) => wish,
@@ -213,7 +219,7 @@ impl Session<'_> {
 
     async fn go_on(&mut self, run: RunId) -> Result<Ended, Failure> {
         let state = self.state(run).await?;
-        self.budget = run::as_much_again(&state);
+        self.budget = self.budget.or_else(|| run::as_much_again(&state));
         self.drive(run, None).await
     }
 

@@ -159,6 +159,10 @@ impl Screen {
                 if !reply.calls.is_empty() && self.stream == Stream::Thought {
                     self.end_stream();
                 }
+                let ends = reply.calls.iter().any(|call| call.name == "finish");
+                if !ends && !reply.calls.is_empty() {
+                    self.forget();
+                }
             }
             Event::ModelFailed { error } => {
                 self.line("31", &format!("  ✗ {error}"));
@@ -179,6 +183,10 @@ impl Screen {
                 if let Some(made) = state.call(*call) {
                     self.finished(made, outcome, *ms);
                 }
+            }
+            Event::ToolFinished { outcome, .. } if !outcome.is_done() => {
+                self.end_stream();
+                self.forget();
             }
             Event::PlanChanged { .. } => self.line("36", &plan(&state.plan)),
             Event::StrategyChanged { reason, .. } => {

@@ -8,8 +8,11 @@
 )]
 
 mod bad_input;
+mod chat;
+mod chat_terminal;
 mod choice;
 mod crash;
 mod embedded;
 mod place;
 mod runs;
+mod tmux;

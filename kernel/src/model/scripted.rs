@@ -136,10 +136,19 @@ impl Scripted {
     /// How many lines at the end of the script were not said by a run with these entries.
     pub fn unused(&self, entries: &[Entry]) -> usize {
         let last = entries.iter().rev().find_map(|entry| match &entry.event {
-            Event::ModelReplied { reply } => place(reply.state.as_ref()),
+            Event::ModelReplied { reply } => self.place(reply.state.as_ref()),
             _ => None,
         });
         self.lines.len().saturating_sub(last.unwrap_or(0))
+    }
+
+    /// The line that comes next, from the state of a reply of this script.
+    fn place(&self, state: Option<&Value>) -> Option<usize> {
+        let state = state?;
+        let name = state.get("script").and_then(Value::as_str);
+        let is_own = name.is_none_or(|name| name == self.profile.name);
+        let next = state.get("next").filter(|_| is_own)?;
+        usize::try_from(next.as_u64()?).ok()
     }
 
     /// The line that answers, and its place.
@@ -149,7 +158,7 @@ impl Scripted {
             .iter()
             .rev()
             .find_map(|message| match message {
-                Message::Assistant { state, .. } => place(state.as_ref()),
+                Message::Assistant { state, .. } => self.place(state.as_ref()),
                 _ => None,
             });
         let last = request.messages.last().map_or("", text);
@@ -169,11 +178,6 @@ impl Scripted {
         }
         Some((at, line))
     }
-}
-
-/// The line that comes next, from a reply's state.
-fn place(state: Option<&Value>) -> Option<usize> {
-    usize::try_from(state?.get("next")?.as_u64()?).ok()
 }
 
 fn text(message: &Message) -> &str {
@@ -219,7 +223,7 @@ impl Model for Scripted {
                 ..Usage::default()
             }),
             model: self.profile.id(),
-            state: Some(json!({ "next": at + 1 })),
+            state: Some(json!({ "next": at + 1, "script": self.profile.name })),
             ..Reply::default()
         })
     }

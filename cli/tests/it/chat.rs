@@ -155,7 +155,7 @@ fn commands_are_done_between_messages() {
         "0 steps",
         "▸ look around",
         "write_file",
-        "keep.txt is back as it was",
+        "restored keep.txt",
         "there was nothing to undo",
         "react",
         "from now on: explore",

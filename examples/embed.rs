@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         budget: Budget::default(),
         permissions: Permissions::default(), // looks, and changes nothing
         attended: false,
+        conversation: false,
         origin: None,
     };
     let driver = Driver {

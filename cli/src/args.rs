@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a task in a folder until it is done
     Run(RunArgs),
+    /// Talk with a model that works in a folder: messages, approvals, undo; standard input where there is no terminal
+    Chat(ChatArgs),
     /// Go on with a run that was interrupted, is out of budget, or waits for somebody
     Resume(ResumeArgs),
     /// Look at runs: list, show, events, fork, replay, verify, export
@@ -92,6 +94,36 @@ pub struct RunArgs {
     /// The task, in your words; read from standard input where it is not given or is `-`
     #[arg(value_name = "TASK")]
     pub task: Vec<String>,
+
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub place: Place,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub bounds: Bounds,
+}
+
+/// `gpak chat`
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The first message, in your words; without one you are asked for it
+    #[arg(value_name = "MESSAGE")]
+    pub message: Vec<String>,
+
+    /// Go on with this conversation [default: the latest]
+    #[arg(short, long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
 
     /// The model, as `provider/name` or `embedded//path/to/file.gguf`
     #[arg(short, long, value_name = "MODEL")]
@@ -297,7 +329,8 @@ pub enum ConfigCommand {
     Paths,
 }
 
-fn allow(text: &str) -> Result<Rule, String> {
+/// `TOOL` or `TOOL:ARGUMENT=PATTERN`, allowed.
+pub fn allow(text: &str) -> Result<Rule, String> {
     rule(Access::Allow, text)
 }
 

@@ -16,6 +16,7 @@ use gpak_kernel::{
         embedded::{self, Embedded},
         ollama::Ollama,
         openai::OpenAi,
+        resilience::{BreakerSettings, Guarded},
         scripted::Scripted,
     },
     run::{Driver, Human, SystemClock},
@@ -26,7 +27,7 @@ use gpak_tools::{ReadHistory, builtin, repository};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    crash,
+    choice, crash,
     failure::Failure,
     home::Home,
     pulling, servers,
@@ -141,8 +142,39 @@ pub fn models(home: &Home) -> Result<Store, Failure> {
     Ok(Store::new(catalogue, home.models()))
 }
 
-/// The model of that id, or the one that the settings name, or the default one; fetched first if it is
-/// known and not here, connected to if it is behind a server.
+/// The model that the settings name, or else what is there: see [`choice`]. What was chosen unasked is
+/// said, unless `quiet`.
+pub async fn mind_at_hand(
+    home: &Home,
+    settings: &Settings,
+    quiet: bool,
+    stop: &CancellationToken,
+) -> Result<Mind, Failure> {
+    if settings.model.value.is_some() {
+        return mind(home, settings, None, stop).await;
+    }
+    let say = |line: String| {
+        if !quiet {
+            eprintln!("gpak: {line}");
+        }
+    };
+    let mut tried = Vec::new();
+    loop {
+        let chosen = choice::choose(settings, &tried).await;
+        let Some(id) = chosen.id() else {
+            return mind(home, settings, None, stop).await;
+        };
+        say(format!("using {id}: {}", chosen.why()));
+        match mind(home, settings, Some(&id), stop).await {
+            Err(why) if !stop.is_cancelled() => say(format!("{id} is passed over: {why}")),
+            other => return other,
+        }
+        tried.push(chosen.source);
+    }
+}
+
+/// The model of that id, or the one that the settings name, or the default embedded one; fetched first
+/// if it is known and not here, connected to if it is behind a server.
 pub async fn mind(
     home: &Home,
     settings: &Settings,
@@ -188,15 +220,20 @@ fn served<'a>(
         ("openai", name) => Some(Box::pin(async move {
             let options = servers::openai(home, &settings.openai.value, name)?;
             let model = OpenAi::connect(options).await;
-            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+            guarded(model.map_err(servers::unconnected)?)
         })),
         ("ollama", name) => Some(Box::pin(async move {
             let options = servers::ollama(home, &settings.ollama.value, name)?;
             let model = Ollama::connect(options).await;
-            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+            guarded(model.map_err(servers::unconnected)?)
         })),
         _ => None,
     }
+}
+
+/// A model whose server is left alone for a while when it fails again and again.
+fn guarded(model: impl Model + 'static) -> Result<Arc<dyn Model>, Failure> {
+    Ok(Arc::new(Guarded::new(model, BreakerSettings::default())))
 }
 
 /// The file of an embedded model, fetched first if it is known and not here, and how to open it.
@@ -208,7 +245,9 @@ pub async fn embedded_file(
 ) -> Result<(PathBuf, embedded::Options), Failure> {
     let store = models(home)?;
     let default = store.catalogue().default_entry().map(|entry| entry.id());
-    let id = id.map(str::to_owned).or(default).unwrap_or_default();
+    // `embedded` alone, as in the settings, is the default one.
+    let id = id.filter(|id| *id != "embedded").map(str::to_owned);
+    let id = id.or(default).unwrap_or_default();
     if !id.starts_with("embedded/") {
         return Err(unknown(&id));
     }
@@ -223,8 +262,8 @@ pub async fn embedded_file(
 
 fn unknown(id: &str) -> Failure {
     Failure::usage(format!("there is no model `{id}`")).help(
-        "a model is named as `embedded/NAME` (`gpak models list` shows the names), \
-         `embedded//path/to/file.gguf`, `openai/NAME` (any OpenAI-compatible server) or \
+        "a model is named as `embedded` (the default one), `embedded/NAME` (`gpak models list` shows \
+         the names), `embedded//path/to/file.gguf`, `openai/NAME` (any OpenAI-compatible server) or \
          `ollama/NAME`",
     )
 }

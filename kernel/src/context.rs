@@ -102,6 +102,17 @@ pub fn overflowed(state: &State, spec: &RunSpec, setup: &Setup, limit: u32) -> E
     make_room(&view, &narrower, Some(window))
 }
 
+/// The compaction that a user asks for, whether or not the window is full: all but the latest step. None if
+/// no more can be left out.
+pub fn on_request(state: &State) -> Option<Event> {
+    let through = state.replies.saturating_sub(1);
+    (through > state.compacted_through()).then_some(Event::ContextCompacted {
+        through_reply: through,
+        halvings: 0,
+        window: None,
+    })
+}
+
 /// The compaction after which the request fits.
 ///
 /// Whole steps go first, the oldest ones, so many that there is room to go on; the latest step stays. Where

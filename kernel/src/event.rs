@@ -71,6 +71,10 @@ pub struct RunSpec {
     pub permissions: Permissions,
     /// Whether somebody is there to be asked. If not, what needs asking is denied.
     pub attended: bool,
+    /// Whether it is a conversation: an answer does not end it but waits for the next message, of which
+    /// the task is the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conversation: bool,
     /// Where the run came from, if not from its task alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -385,6 +389,11 @@ pub enum PauseReason {
     Interrupted,
     /// It waits for somebody who is not there now.
     Unanswered,
+    /// A conversation got nowhere with a message; another message goes on.
+    Stuck {
+        /// How that was noticed.
+        message: String,
+    },
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -3,12 +3,14 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+mod aside;
 mod driver;
 mod machine;
 mod progress;
 pub mod replay;
 mod state;
 pub mod undo;
+mod unfinished;
 
 pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,

@@ -60,6 +60,7 @@ fn created() -> Event {
             budget: Budget::default(),
             permissions: Permissions::default(),
             attended: false,
+            conversation: false,
             origin: None,
         },
     }

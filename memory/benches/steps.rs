@@ -101,6 +101,7 @@ async fn steps(journal: Arc<dyn Journal>) -> (Duration, Duration) {
         },
         permissions: Permissions::default(),
         attended: false,
+        conversation: false,
         origin: None,
     };
     let run = RunId::random();

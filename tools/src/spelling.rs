@@ -39,11 +39,13 @@ impl Words {
         }
     }
 
-    /// The word closest to `wanted`, and where it stands, if one is closest.
+    /// The word closest to `wanted`, one of other letters if there is any, and where it stands.
     pub(crate) fn closest_to(&self, wanted: &str) -> Option<(String, String)> {
         let words: Vec<&str> = self.0.keys().map(String::as_str).collect();
-        let close = get_close_matches(wanted, &words, 1, ALIKE);
-        let word = *close.first().filter(|word| **word != wanted)?;
+        let mut close = get_close_matches(wanted, &words, NAMED, ALIKE);
+        close.retain(|word| *word != wanted);
+        let other = close.iter().find(|word| !word.eq_ignore_ascii_case(wanted));
+        let word = *other.or(close.first())?;
         Some((word.to_owned(), self.0.get(word)?.join(", ")))
     }
 

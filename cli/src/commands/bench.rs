@@ -258,6 +258,7 @@ async fn attempt(
             ..Permissions::default()
         },
         attended: false,
+        conversation: false,
         origin: None,
     };
     driver.create(run, spec).await?;

@@ -1,8 +1,9 @@
 //! `gpak undo`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
+    event::RunId,
     model::CallId,
     run::{Machine, Nobody, replay},
 };
@@ -27,20 +28,7 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     };
     let newest_first: Vec<CallId> = state.undoable().iter().map(|call| call.id).collect();
     let store = UndoStore::new(home.undo());
-    let conflicts = store
-        .conflicts(run, &newest_first, &spec.workspace)
-        .await
-        .map_err(|why| Failure::new(why.to_string()))?;
-    if !conflicts.is_empty() {
-        let named = conflicts
-            .iter()
-            .map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
-        return Err(Failure::new(format!(
-            "nothing was undone, because this changed since the run:\n{}",
-            named.collect::<Vec<_>>().join("\n")
-        ))
-        .help("put these back or move them away, and undo again"));
-    }
+    check_unchanged(&store, run, &newest_first, &spec.workspace).await?;
     drop(journal);
     let driver = wire::driver_of_none(
         home,
@@ -75,4 +63,26 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     } else {
         FAILED
     })
+}
+
+/// Fails, and names what changed, if anything did since the run made these calls, newest first.
+pub async fn check_unchanged(
+    store: &UndoStore,
+    run: RunId,
+    newest_first: &[CallId],
+    workspace: &Path,
+) -> Result<(), Failure> {
+    let conflicts = store.conflicts(run, newest_first, workspace).await;
+    let conflicts = conflicts.map_err(|why| Failure::new(why.to_string()))?;
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    let named = conflicts
+        .iter()
+        .map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
+    Err(Failure::new(format!(
+        "nothing was undone, because this changed since the run:\n{}",
+        named.collect::<Vec<_>>().join("\n")
+    ))
+    .help("put these back or move them away, and undo again"))
 }

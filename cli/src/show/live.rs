@@ -36,7 +36,7 @@ impl Live {
         spinner.set_style(ProgressStyle::default_spinner().tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         Self {
             spinner,
-            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+            colour: super::colour(),
             thought: String::new(),
         }
     }
@@ -52,11 +52,7 @@ impl Live {
     }
 
     fn line(&self, colour: &str, text: &str) {
-        let line = if self.colour {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        };
+        let line = super::tinted(text, colour, self.colour);
         if self.spinner.is_hidden() {
             eprintln!("{line}");
         } else {
@@ -180,5 +176,6 @@ pub fn waiting(reason: &PauseReason) -> String {
         PauseReason::Tool { message } => message.clone(),
         PauseReason::Interrupted => "interrupted".to_owned(),
         PauseReason::Unanswered => "it waits for an answer".to_owned(),
+        PauseReason::Stuck { message } => format!("it got nowhere: {message}"),
     }
 }

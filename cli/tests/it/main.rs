@@ -8,8 +8,12 @@
 )]
 
 mod bad_input;
+mod chat;
+mod chat_terminal;
+mod choice;
 mod context;
 mod crash;
 mod embedded;
 mod place;
 mod runs;
+mod tmux;

@@ -252,7 +252,7 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
 }
 
 /// Whether a process runs; one that was killed stays in `/proc` until it is reaped.
-fn is_alive(pid: &str) -> bool {
+pub fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat
         .rsplit_once(") ")

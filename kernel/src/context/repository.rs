@@ -190,6 +190,7 @@ mod tests {
                     description: "Does this and that. ".repeat(20),
                 })
                 .collect(),
+            files: String::new(),
         }
     }
 

@@ -59,7 +59,7 @@ pub trait Human: Send + Sync {
 pub enum Answer {
     /// To an approval or a call in doubt, with a note for the model.
     Decision(Decision, String),
-    /// To a question.
+    /// To a question, or the next message of a conversation.
     Text(String),
 }
 
@@ -119,6 +119,8 @@ pub struct Resumption {
     pub permissions: Option<Permissions>,
     /// Whether somebody is there to be asked.
     pub attended: bool,
+    /// What the user says as it goes on.
+    pub message: Option<String>,
 }
 
 /// Why a driver came back.
@@ -220,13 +222,7 @@ impl Driver {
     ) -> Result<Ended, DriveError> {
         let _claim = self.journal.claim(run).await?;
         let entries = self.journal.read(run, 1).await?;
-        let mut drive = Drive {
-            driver: self,
-            run,
-            machine: Machine::fold(&entries),
-            head: entries.last().map_or(Head::EMPTY, Entry::head),
-            observer,
-        };
+        let mut drive = Drive::new(self, run, &entries, observer);
         drive.take_on(resumption).await?;
         drive.on().await
     }
@@ -241,7 +237,22 @@ pub(super) struct Drive<'a> {
     pub(super) observer: &'a mut dyn Observer,
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        driver: &'a Driver,
+        run: RunId,
+        entries: &[Entry],
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        Self {
+            driver,
+            run,
+            machine: Machine::fold(entries),
+            head: entries.last().map_or(Head::EMPTY, Entry::head),
+            observer,
+        }
+    }
+
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
@@ -300,7 +311,9 @@ impl Drive<'_> {
                 setup: (*before != setup).then(|| Box::new(setup)),
             },
         };
-        self.commit(vec![event]).await
+        let message = resumption.message.map(said);
+        self.commit(std::iter::once(event).chain(message).collect())
+            .await
     }
 
     async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
@@ -390,6 +403,7 @@ impl Drive<'_> {
                 from: Label::User,
                 ms: 0,
             },
+            (Waiting::Message, Some(Answer::Text(text))) => said(text),
             _ => Event::RunPaused {
                 reason: PauseReason::Unanswered,
             },
@@ -458,6 +472,12 @@ async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) ->
     std::iter::once(finished).chain(pause).collect()
 }
 
+/// What a user says.
+fn said(text: String) -> Event {
+    let from = Label::User;
+    Event::MessageReceived { text, from }
+}
+
 /// A run without a budget for time still has a deadline, a year off.
 fn time_left(machine: &Machine) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -465,7 +485,7 @@ fn time_left(machine: &Machine) -> Duration {
     let left = state
         .spec
         .as_ref()
-        .map(|spec| spec.budget.time_left(&state.spent));
+        .map(|spec| spec.budget.time_left(&state.charged()));
     left.unwrap_or(YEAR).min(YEAR)
 }
 

@@ -1,10 +1,13 @@
 //! What comes next in a run: decisions without IO, clock or randomness.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
     progress,
     state::{OpenCall, Stage, State, Turn},
+    unfinished,
 };
 use crate::{
     context,
@@ -14,13 +17,19 @@ use crate::{
         Strategy,
     },
     label::Label,
-    model::{CallId, ModelError, Request, ToolCall},
+    model::{
+        CallId, ModelError, Request, ToolCall,
+        resilience::{LONGEST_WAIT, backoff},
+    },
     policy::{Gate, Verdict},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
 
-/// How often a mind that fails for a passing reason is asked again.
-const MODEL_RETRIES: usize = 3;
+/// How often a mind whose server fails for a passing reason is asked again: with the waits in between,
+/// for a quarter of a minute on average.
+const RETRIES: usize = 5;
+/// How often one whose reply made no sense is, which nothing is waited for.
+const RETRIES_AT_ONCE: usize = 3;
 
 /// What a driver is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +73,8 @@ pub enum Waiting {
         /// What it asks.
         text: String,
     },
+    /// A user's next message: a conversation answered the last one.
+    Message,
     /// A driver: the run is new, or paused.
     Driver(Option<PauseReason>),
 }
@@ -117,7 +128,7 @@ impl Machine {
             .or_else(|| context::due(state, spec, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
-                after_ms: retry_after_ms(&state.model_failures),
+                after_ms: in_ms(self.wait().unwrap_or_default()),
             })
     }
 
@@ -151,6 +162,9 @@ impl Machine {
                 "it is in no reply".into(),
             );
         };
+        if self.state.is_overtaken(open.id.reply) {
+            return overtaken(open, call);
+        }
         match open.stage {
             Stage::Made => self.judge(spec, open.id, call),
             Stage::Asked => {
@@ -184,8 +198,8 @@ impl Machine {
     }
 
     fn allowed(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
-        if spec.budget.time_left(&self.state.spent).is_zero()
-            && let Some(message) = spec.budget.exhausted(&self.state.spent)
+        if spec.budget.time_left(&self.state.charged()).is_zero()
+            && let Some(message) = spec.budget.exhausted(&self.state.charged())
         {
             return record(Event::RunPaused {
                 reason: PauseReason::Budget { message },
@@ -250,20 +264,25 @@ impl Machine {
         }
     }
 
-    /// Why a run had better not end yet: its last change did not work. It is told so once, for a small
-    /// model gives up at the first error; if it finishes again, that is its answer.
+    /// Why a run had better not end yet. It is told so once, for a small model gives up at the first error
+    /// and says that it did what it did not; if it finishes again, that is its answer.
     fn unfinished(&self, finish: CallId) -> Option<String> {
         let progress = &self.state.progress;
-        let failed = progress.failed_change.filter(|failed| *failed < finish)?;
         if progress.was_sent_back {
             return None;
         }
-        let name = &self.state.call(failed)?.name;
-        let error = self.result(failed).unwrap_or_default();
+        if let Some(failed) = progress.failed_change.filter(|failed| *failed < finish) {
+            let name = &self.state.call(failed)?.name;
+            let error = shown(self.result(failed).unwrap_or_default());
+            return Some(format!(
+                "not yet: {name} did not work, so what it was to change is not changed. It said:\n{error}\n\
+                 Make the change in another way, or finish again and say that it could not be made."
+            ));
+        }
+        let missing = unfinished::missing(&self.state).filter(|_| !progress.changed_anything())?;
         Some(format!(
-            "not yet: {name} did not work, so what it was to change is not changed. It said:\n{}\nMake \
-             the change in another way, or finish again and say that it could not be made.",
-            shown(error)
+            "not yet: the task names {missing}, which was not there, and nothing has been written. Write it \
+             if the task asks for it, or finish again."
         ))
     }
 
@@ -300,46 +319,70 @@ impl Machine {
                 *limit,
             )));
         }
-        if !error.is_transient() || failures.len() > MODEL_RETRIES {
-            return Some(record(Event::RunPaused {
-                reason: PauseReason::Model {
-                    message: error.to_string(),
-                },
-            }));
-        }
-        None
+        let message = match (self.wait(), is_tried_again(failures)) {
+            (Some(wait), true) => {
+                let left = spec.budget.time_left(&self.state.charged());
+                if wait < left || left.is_zero() {
+                    return None;
+                }
+                format!(
+                    "{error}, and only {} s of the run's time are left; go on once it is over",
+                    left.as_secs()
+                )
+            }
+            (None, true) => format!(
+                "{error}; that is more than the {} min gpak waits by itself, so go on once it is over",
+                LONGEST_WAIT.as_secs() / 60
+            ),
+            (_, false) => error.to_string(),
+        };
+        Some(record(Event::RunPaused {
+            reason: PauseReason::Model { message },
+        }))
     }
 
-    /// A reply that finished, or has no calls, is the end; one without anything is sent back.
+    /// How long to wait before the mind is asked, given how it failed so far; None if waiting is the
+    /// user's to decide.
+    fn wait(&self) -> Option<Duration> {
+        match self.state.model_failures.as_slice() {
+            [] => Some(Duration::ZERO),
+            [earlier @ .., error] => {
+                let attempt = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+                backoff(attempt, error, self.chance())
+            }
+        }
+    }
+
+    /// A number in `[0, 1)` that no two runs have in common and that a replay finds again: the hash of
+    /// the last entry.
+    fn chance(&self) -> f64 {
+        const BITS: u32 = f64::MANTISSA_DIGITS;
+        let hash = self.state.head.map_or([0; 32], |head| head.hash.0);
+        let first = hash.first_chunk().copied().unwrap_or_default();
+        (u64::from_le_bytes(first) >> (u64::BITS - BITS)) as f64 / (1u64 << BITS) as f64
+    }
+
+    /// A reply that finished, or has no calls, is the end, or in a conversation the user's turn; one
+    /// without anything is sent back.
     fn conclusion(&self) -> Option<Next> {
+        if self.state.answer().is_some() {
+            return Some(Next::Wait(Waiting::Message));
+        }
         let Some(Turn::Replied { reply, results, .. }) = self.state.turns.last() else {
             return None;
         };
-        for (call, result) in reply.calls.iter().zip(results) {
-            if let (Some(Control::Finish), Some((CallOutcome::Done { output }, _))) =
-                (self.gate.control(&call.name), result)
-            {
-                let answer = output.text.clone();
-                return Some(record(Event::RunFinished {
-                    outcome: Outcome::Completed { answer },
-                }));
-            }
-        }
-        if !reply.calls.is_empty() {
-            return None;
-        }
-        let answer = reply.text.trim();
-        if answer.is_empty() {
-            return Some(record(Event::MessageReceived {
-                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
-                from: Label::Own,
+        if let Some(answer) = self.state.concludes(reply, results) {
+            let answer = answer.to_owned();
+            return Some(record(Event::RunFinished {
+                outcome: Outcome::Completed { answer },
             }));
         }
-        Some(record(Event::RunFinished {
-            outcome: Outcome::Completed {
-                answer: answer.to_owned(),
-            },
-        }))
+        reply.calls.is_empty().then(|| {
+            record(Event::MessageReceived {
+                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
+                from: Label::Own,
+            })
+        })
     }
 
     /// A run that gets nowhere first changes its way of working, then stops.
@@ -354,8 +397,13 @@ impl Machine {
         };
         if repeats >= progress::REPEATS_TO_STOP || failures >= progress::FAILURES_TO_STOP {
             let reason = format!("no progress: {what}");
-            return Some(record(Event::RunFinished {
-                outcome: Outcome::Failed { reason },
+            return Some(record(match self.state.is_conversation() {
+                true => Event::RunPaused {
+                    reason: PauseReason::Stuck { message: reason },
+                },
+                false => Event::RunFinished {
+                    outcome: Outcome::Failed { reason },
+                },
             }));
         }
         (self.state.strategy != Strategy::Explore).then(|| {
@@ -370,7 +418,7 @@ impl Machine {
     }
 
     fn exhausted(&self, spec: &RunSpec) -> Option<Next> {
-        let message = spec.budget.exhausted(&self.state.spent)?;
+        let message = spec.budget.exhausted(&self.state.charged())?;
         Some(record(Event::RunPaused {
             reason: PauseReason::Budget { message },
         }))
@@ -394,17 +442,17 @@ impl Machine {
     }
 }
 
-/// How long to wait before a mind that failed so often in a row is asked again.
-fn retry_after_ms(failures: &[ModelError]) -> u64 {
-    match failures {
-        []
-        | [
-            ..,
-            ModelError::Malformed { .. } | ModelError::ContextOverflow { .. },
-        ] => 0,
-        [.., ModelError::RateLimited { after_ms: Some(ms) }] => *ms,
-        [earlier @ .., _] => 1000 << (2 * earlier.len().min(5)),
+/// Whether a mind that failed so in a row is asked again.
+fn is_tried_again(failures: &[ModelError]) -> bool {
+    match failures.last() {
+        Some(ModelError::Malformed { .. }) => failures.len() <= RETRIES_AT_ONCE,
+        Some(error) => error.is_transient() && failures.len() <= RETRIES,
+        None => false,
     }
+}
+
+fn in_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn can_be_made_again(tool: &ToolSpec) -> bool {
@@ -425,6 +473,29 @@ fn decided(id: CallId, call: &ToolCall, decision: Decision, started: u32) -> Nex
             let text = "the user looked: it was done".to_owned();
             record(done(id, call, text, Label::User))
         }
+    }
+}
+
+/// What becomes of a call that a user's message overtook.
+fn overtaken(open: OpenCall, call: &ToolCall) -> Next {
+    match open.stage {
+        Stage::Started(_) | Stage::InDoubt(_) => record(finished(
+            open.id,
+            &call.name,
+            CallOutcome::Unknown {
+                message: format!(
+                    "the user stopped this {} call while it was running; it may have been done in part",
+                    call.name
+                ),
+            },
+            Label::Own,
+        )),
+        Stage::Made | Stage::Asked | Stage::Decided(..) => refuse(
+            open.id,
+            &call.name,
+            Refusal::User,
+            "not made: the user said something else first".into(),
+        ),
     }
 }
 

@@ -52,6 +52,11 @@ impl Progress {
         (seen.epoch == self.epoch).then_some(seen.id)
     }
 
+    /// Whether any call may have changed the world.
+    pub fn changed_anything(&self) -> bool {
+        self.epoch > 0
+    }
+
     /// Tools that the next reply had better not call: it was told that it made the call before, and a
     /// small model that is told so makes the same call again.
     pub fn barred(&self) -> impl Iterator<Item = &str> {

@@ -88,6 +88,10 @@ impl Replay {
 
     /// Whatever a driver, a user or a tool may bring at this point.
     fn comes_from_outside(&mut self, event: &Event) -> bool {
+        // Whatever is written while the run is paused, somebody beside it decided.
+        if self.machine.state().paused.is_some() && !matches!(event, Event::RunResumed { .. }) {
+            return true;
+        }
         match event {
             Event::RunCreated { .. }
             | Event::RunStarted { .. }

@@ -14,7 +14,7 @@ use crate::{
     label::Label,
     model::{CallId, ModelError, Reply, ToolCall},
     policy::Spent,
-    tool::{Call, Effect, ToolSpec},
+    tool::{Call, Control, Effect, ToolSpec},
 };
 
 /// Where a run stands.
@@ -110,6 +110,9 @@ pub struct State {
     pub outcome: Option<Outcome>,
     /// Calls that were undone.
     pub compensated: BTreeSet<CallId>,
+    /// Where each message of a conversation's user came, but for the first: how many replies, and what
+    /// was used up, before it.
+    pub messages: Vec<(u32, Spent)>,
     /// The last entry.
     pub head: Option<Head>,
     last_time: Option<Timestamp>,
@@ -195,7 +198,10 @@ impl State {
         match &entry.event {
             Event::RunCreated { spec } => self.spec = Some(spec.clone()),
             Event::RunStarted { setup } => self.setup = Some(setup.clone()),
-            Event::MessageReceived { text, from } => self.say(text, from.clone()),
+            Event::MessageReceived { text, from } => {
+                self.say(text, from.clone());
+                self.hear(from);
+            }
             Event::ModelReplied { reply } => self.replied(reply),
             Event::ModelFailed { error } => {
                 self.spent.steps += 1;
@@ -247,6 +253,63 @@ impl State {
             }
             Event::Unknown(_) => {}
         }
+    }
+
+    /// Whether it is a conversation.
+    pub fn is_conversation(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.conversation)
+    }
+
+    /// The answer that a conversation's user has not replied to: what the last reply finished with, or
+    /// its text. What the run itself noted behind it changes nothing.
+    pub fn answer(&self) -> Option<&str> {
+        let is_said_by_others =
+            |turn: &&Turn| !matches!(turn, Turn::Said { label, .. } if *label == Label::Own);
+        match self.turns.iter().rev().find(is_said_by_others)? {
+            Turn::Replied { reply, results, .. } if self.is_conversation() => {
+                self.concludes(reply, results)
+            }
+            _ => None,
+        }
+    }
+
+    /// The answer that a reply ends with, if it does.
+    pub(super) fn concludes<'a>(
+        &self,
+        reply: &'a Reply,
+        results: &'a [Option<(CallOutcome, Label)>],
+    ) -> Option<&'a str> {
+        if reply.calls.is_empty() {
+            return Some(reply.text.trim()).filter(|answer| !answer.is_empty());
+        }
+        reply.calls.iter().zip(results).find_map(|(call, result)| {
+            let control = self.tool(&call.name)?.control;
+            match result {
+                Some((CallOutcome::Done { output }, _)) if control == Some(Control::Finish) => {
+                    Some(output.text.as_str())
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether the user spoke after the calls of `reply` were made: then what is left of them is of no
+    /// more interest.
+    pub(super) fn is_overtaken(&self, reply: u32) -> bool {
+        let last = self.messages.last();
+        last.is_some_and(|(replies, _)| *replies >= reply)
+    }
+
+    /// What counts against the budget. Steps, tokens and time of a conversation count from its last
+    /// message, so that a long one does not end for being long; money counts from its beginning.
+    pub fn charged(&self) -> Spent {
+        let mut charged = self.spent;
+        if let Some((_, before)) = self.messages.last() {
+            charged.steps = charged.steps.saturating_sub(before.steps);
+            charged.tokens = charged.tokens.saturating_sub(before.tokens);
+            charged.wall_ms = charged.wall_ms.saturating_sub(before.wall_ms);
+        }
+        charged
     }
 
     /// The call of that id.
@@ -350,10 +413,12 @@ impl State {
         tools.iter().find(|tool| tool.name == name)
     }
 
-    /// Only the time in which a driver was at work counts.
+    /// Only the time in which a driver was at work counts, and not that in which a user thought of what
+    /// to say next.
     fn charge_time(&mut self, entry: &Entry) {
-        let working =
-            self.status == Status::Running && !matches!(entry.event, Event::RunResumed { .. });
+        let working = self.status == Status::Running
+            && !matches!(entry.event, Event::RunResumed { .. })
+            && self.answer().is_none();
         if let (true, Some(last)) = (working, self.last_time) {
             let ms = entry.time.duration_since(last).as_millis();
             self.spent.wall_ms += u64::try_from(ms).unwrap_or(0);
@@ -378,6 +443,15 @@ impl State {
             plan: self.plan.clone(),
             window: window.or(before.and_then(|before| before.window)),
         });
+    }
+
+    /// A user's message is a task of its own.
+    fn hear(&mut self, from: &Label) {
+        if *from == Label::User && self.is_conversation() {
+            self.messages.push((self.replies, self.spent));
+            self.progress = Progress::default();
+            self.model_failures.clear();
+        }
     }
 
     fn replied(&mut self, reply: &Reply) {

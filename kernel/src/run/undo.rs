@@ -1,8 +1,7 @@
 //! Undo: run compensations backwards.
 
-use super::{DriveError, Driver, Machine, driver::Drive};
+use super::{DriveError, Driver, driver::Drive};
 use crate::{
-    entry::{Entry, Head},
     event::{Event, RunId},
     tool::{Call, ToolError},
 };
@@ -25,24 +24,29 @@ impl Driver {
     /// # Errors
     /// If a driver has the run, or its journal cannot be read or written.
     pub async fn undo(&self, run: RunId) -> Result<Undone, DriveError> {
+        self.undo_since(run, 0).await
+    }
+
+    /// Undoes likewise, but only calls of replies after that one.
+    ///
+    /// # Errors
+    /// As [`Driver::undo`].
+    pub async fn undo_since(&self, run: RunId, reply: u32) -> Result<Undone, DriveError> {
         let _claim = self.journal.claim(run).await?;
         let entries = self.journal.read(run, 1).await?;
-        let mut drive = Drive {
-            driver: self,
-            run,
-            machine: Machine::fold(&entries),
-            head: entries.last().map_or(Head::EMPTY, Entry::head),
-            observer: &mut (),
-        };
-        drive.undo().await
+        let mut nobody = ();
+        let mut drive = Drive::new(self, run, &entries, &mut nobody);
+        drive.undo(reply).await
     }
 }
 
 impl Drive<'_> {
-    async fn undo(&mut self) -> Result<Undone, DriveError> {
+    async fn undo(&mut self, since: u32) -> Result<Undone, DriveError> {
         let mut undone = Undone::default();
         let context = self.context();
-        for call in self.machine.state().undoable() {
+        let is_meant = |call: &Call| call.id.reply > since;
+        let calls = self.machine.state().undoable().into_iter().filter(is_meant);
+        for call in calls.collect::<Vec<_>>() {
             let Some(tool) = self.driver.toolbox.get(&call.name) else {
                 undone
                     .refused
@@ -61,8 +65,9 @@ impl Drive<'_> {
                 }
             }
         }
-        let irreversible = self.machine.state().irreversible();
-        undone.irreversible = irreversible.iter().map(in_short).collect();
+        let irreversible = self.machine.state().irreversible().into_iter();
+        let irreversible = irreversible.filter(is_meant);
+        undone.irreversible = irreversible.map(|call| in_short(&call)).collect();
         Ok(undone)
     }
 }

@@ -255,6 +255,7 @@ fn a_repository() -> impl Strategy<Value = Repository> {
                 description: "For this and that. ".repeat(n),
             })
             .collect(),
+        files: "a.txt (1 line, 2 bytes)\n".repeat(skills),
     })
 }
 
@@ -452,13 +453,14 @@ fn what_a_repository_says_is_labelled_and_stands_before_the_task() {
             left_out: 0,
         }],
         skills: vec![],
+        files: ".: 1 file\na.txt (1 line, 2 bytes)".into(),
     };
     let setup = setup(8_000, 1, repository, true);
     let mut run = Run::new(task(yes(), false), setup);
     run.on(&mut |_| panic!("no calls"));
     let messages = &run.last.as_ref().unwrap().messages;
     assert!(
-        matches!(&messages[1], Message::User { text, label: Label::Repo } if text.contains("Use tabs."))
+        matches!(&messages[1], Message::User { text, label: Label::Repo } if text.contains("Use tabs.") && text.contains("\na.txt (1 line"))
     );
     assert!(matches!(&messages[2], Message::User { text, label: Label::User } if text == "do it"));
 }

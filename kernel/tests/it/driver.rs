@@ -328,6 +328,25 @@ async fn a_passing_failure_of_the_mind_is_tried_again_and_a_lasting_one_pauses()
 }
 
 #[tokio::test]
+async fn a_wait_that_the_run_has_no_time_for_pauses_it_and_says_so() {
+    let after_ms = Some(60_000);
+    let world = World::new(vec![
+        Line::error(ModelError::RateLimited { after_ms }),
+        finish("ok"),
+    ]);
+    let mut spec = task(yes(), false);
+    spec.budget.wall_ms = 50_000;
+    world.create(spec).await;
+    match world.drive(false).await {
+        Ended::Paused(PauseReason::Model { message }) => {
+            assert!(message.contains("asks to wait 60s, and only "), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.drive(false).await, completed("ok"), "once it is over");
+}
+
+#[tokio::test]
 async fn a_tool_that_panics_or_fails_is_an_error_to_the_model_and_a_fatal_one_pauses() {
     let world = World::new(vec![
         call("send", "panic"),

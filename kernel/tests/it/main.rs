@@ -8,6 +8,7 @@
 
 mod chain;
 mod context;
+mod conversation;
 mod driver;
 mod properties;
 mod world;

@@ -122,8 +122,11 @@ fn a_decision() -> impl Strategy<Value = Decision> {
 fn an_event() -> impl Strategy<Value = Event> {
     let text = "[a-c]{0,2}";
     prop_oneof![
-        any::<(bool, bool)>().prop_map(|(a, b)| Event::RunCreated {
-            spec: spec(a, b, 5)
+        any::<(bool, bool, bool)>().prop_map(|(a, b, conversation)| Event::RunCreated {
+            spec: RunSpec {
+                conversation,
+                ..spec(a, b, 5)
+            }
         }),
         Just(Event::RunStarted { setup: setup() }),
         text.prop_map(|text| Event::MessageReceived {
@@ -271,6 +274,10 @@ impl Simulation {
                 from: Label::User,
                 ms: 1,
             }),
+            Next::Wait(Waiting::Message) => self.commit(Event::MessageReceived {
+                text: "go on".into(),
+                from: Label::User,
+            }),
             Next::Wait(Waiting::Driver(_)) => {
                 if fate.crash {
                     self.commit(resumed(self.attended));
@@ -319,11 +326,12 @@ proptest! {
     #[test]
     fn a_driven_run_keeps_its_promises(
         fates in prop::collection::vec(a_fate(), 1..60),
-        (attended, deny_save) in any::<(bool, bool)>(),
+        (attended, deny_save, conversation) in any::<(bool, bool, bool)>(),
         steps in 1u32..12,
     ) {
         let mut run = Simulation { machine: Machine::fold([]), entries: Vec::new(), attended };
-        run.commit(Event::RunCreated { spec: spec(attended, deny_save, steps) });
+        let spec = RunSpec { conversation, ..spec(attended, deny_save, steps) };
+        run.commit(Event::RunCreated { spec });
         run.commit(Event::RunStarted { setup: setup() });
         let mut bound = 40 * fates.len();
         for fate in &fates {
@@ -333,7 +341,10 @@ proptest! {
         }
 
         let state = run.machine.state();
-        prop_assert!(state.spent.steps <= steps, "{} of {steps} steps", state.spent.steps);
+        let steps_spent = state.charged().steps;
+        prop_assert!(steps_spent <= steps, "{steps_spent} of {steps} steps");
+        let finished = matches!(state.outcome, Some(Outcome::Completed { .. }));
+        prop_assert!(!(conversation && finished), "a conversation has no end");
         let mut started: HashMap<CallId, u32> = HashMap::new();
         let mut made_anyway = HashMap::new();
         for entry in &run.entries {

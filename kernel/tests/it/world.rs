@@ -105,6 +105,7 @@ pub fn task(permissions: Permissions, attended: bool) -> RunSpec {
         budget: Budget::default(),
         permissions,
         attended,
+        conversation: false,
         origin: None,
     }
 }

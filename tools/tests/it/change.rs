@@ -73,14 +73,15 @@ async fn a_write_that_loses_most_of_a_file_is_made_only_if_that_is_meant() {
     let message = bench.refused("write_file", write.clone()).await;
     assert_eq!(
         message,
-        "Cargo.toml is there already and has 4 lines, most of which would be lost; nothing was written. To change a part of it use edit_file; to replace all of it add \"overwrite\":true"
+        "Cargo.toml is there already and has 4 lines, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
     );
     assert_eq!(bench.get("Cargo.toml").lines().count(), 4);
-    let mut write = write;
-    write["overwrite"] = json!(true);
+    bench
+        .call(2, "delete_file", json!({"path": "Cargo.toml"}))
+        .await;
     assert_eq!(
-        bench.call(2, "write_file", write).await,
-        "wrote Cargo.toml (1 line, 18 bytes); it had 4 lines before"
+        bench.call(3, "write_file", write).await,
+        "wrote Cargo.toml (1 line, 18 bytes)"
     );
     let message = bench
         .refused(

@@ -27,6 +27,7 @@ async fn tool() -> ReadHistory {
             permissions: Permissions::default(),
             attended: false,
             origin: None,
+            conversation: false,
         },
     }];
     for step in 1..=30_u32 {

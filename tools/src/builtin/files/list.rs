@@ -19,6 +19,8 @@ const SEEN: usize = 20_000;
 /// Where a call does not say whether to list the folders inside too, they are if that makes no more entries.
 const SMALL: usize = 40;
 
+/// Of so many files the three longest are said, of fewer the longest.
+const MANY: usize = 6;
 /// In a list of at most so many, how each file begins is shown.
 const BEGUN: usize = 12;
 
@@ -272,6 +274,10 @@ fn longest(entries: &[Entry]) -> Option<String> {
         return None;
     }
     counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
+    if counted.len() < MANY {
+        let (lines, path) = counted.first()?;
+        return Some(format!("\nthe longest: {path} ({})", many(*lines, "line")));
+    }
     let longest: String = (1..=3)
         .zip(&counted)
         .map(|(place, (lines, path))| format!("\n{place}. {path} ({})", many(*lines, "line")))

@@ -24,7 +24,6 @@ const LITTLE: u64 = 3;
 struct Args {
     path: String,
     content: String,
-    overwrite: Option<bool>,
 }
 
 pub(in crate::builtin) fn spec() -> ToolSpec {
@@ -35,18 +34,13 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         json!({
             "path": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The file, relative to the workspace."},
             "content": {"type": "string", "description": "All of its text."},
-            "overwrite": {"type": "boolean", "description": "true to make a file that is there much shorter."},
         }),
         2,
     )
 }
 
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
-    let Args {
-        path: raw,
-        content,
-        overwrite,
-    } = arguments(args)?;
+    let Args { path: raw, content } = arguments(args)?;
     if content.trim_start().starts_with("<file path=") {
         return Err(rejected(
             "content begins with <file …>, which only marks what read_file shows and stands in no file; nothing was written. Give the text alone, or use edit_file to change a part of it".to_owned(),
@@ -89,9 +83,9 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
             }
             let lines = LineCount::of(&before);
             let (few, many) = (LineCount::of(content.as_bytes()), many(lines, "line"));
-            if overwrite != Some(true) && lines > LITTLE && few * 2 < lines {
+            if lines > LITTLE && few * 2 < lines {
                 return Err(rejected(format!(
-                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; to replace all of it add \"overwrite\":true"
+                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
                 )));
             }
             said += &format!("; it had {many} before");

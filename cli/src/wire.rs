@@ -74,8 +74,7 @@ pub fn driver(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
-    let output_bytes = output_bytes(model.profile().window);
-    let found = repository::read(workspace, &home.protected(), output_bytes);
+    let found = repository(home, workspace, model.profile().window);
     for notice in &found.notices {
         eprintln!("gpak: {notice}");
     }
@@ -86,6 +85,11 @@ pub fn driver(
         repository: found.repository,
         ..driver
     })
+}
+
+/// What the workspace's repository says, for a model with a window of so many tokens.
+pub fn repository(home: &Home, workspace: &Path, window: u32) -> repository::Found {
+    repository::read(workspace, &home.protected(), output_bytes(window))
 }
 
 /// A driver of what needs no workspace: undoing and forking.

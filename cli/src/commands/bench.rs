@@ -244,7 +244,7 @@ async fn attempt(
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),
-        repository: Default::default(),
+        repository: wire::repository(home, workspace, model.profile().window).repository,
         stop: CancellationToken::new(),
     };
     let run = RunId::random();

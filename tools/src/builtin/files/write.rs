@@ -41,9 +41,12 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
 
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
     let Args { path: raw, content } = arguments(args)?;
-    if content.trim_start().starts_with("<file path=") {
+    if content
+        .lines()
+        .any(|line| line.starts_with("<file path=\""))
+    {
         return Err(rejected(
-            "content begins with <file …>, which only marks what read_file shows and stands in no file; nothing was written. Give the text alone, or use edit_file to change a part of it".to_owned(),
+            "content has a line <file …>, which only marks what read_file shows and stands in no file; nothing was written. Give the text alone, or use edit_file to change a part of it".to_owned(),
         ));
     }
     let path = workspace.parse(&raw)?;

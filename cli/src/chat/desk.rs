@@ -167,36 +167,36 @@ impl Desk {
         call: &Call,
     ) -> Option<Answer> {
         loop {
-            match read(&self.answer(question, "").await?) {
-                None => {}
-                Some(Leave::Decided(decision, note)) => {
-                    return Some(Answer::Decision(decision, note));
-                }
-                Some(Leave::Always) => {
-                    if self.always(call).await?.is_some() {
-                        return Some(Answer::Decision(Decision::Allow, String::new()));
-                    }
-                }
+            let answer = match read(&self.answer(question, "").await?) {
+                None => None,
+                Some(Leave::Decided(decision, note)) => Some(Answer::Decision(decision, note)),
+                Some(Leave::Always) => self
+                    .always(call)
+                    .await?
+                    .then(|| Answer::Decision(Decision::Allow, String::new())),
+            };
+            if answer.is_some() {
+                return answer;
             }
         }
     }
 
-    /// Makes a rule of a pattern that the person confirms. `Some(None)` if there is to be none after all.
-    async fn always(&self, call: &Call) -> Option<Option<()>> {
+    /// Makes a rule of a pattern that the person confirms; false if there is to be none after all.
+    async fn always(&self, call: &Call) -> Option<bool> {
         let question = "Always allow (change it, Enter keeps it, nothing goes back): ";
         let mut draft = approvals::suggestion(call);
         loop {
             let pattern = self.answer(question, &draft).await?;
             if pattern.trim().is_empty() {
-                return Some(None);
+                return Some(false);
             }
             let Some(tool) = self.tools.iter().find(|tool| tool.name == call.name) else {
-                return Some(None);
+                return Some(false);
             };
             match approvals::rule(&pattern, call, tool) {
                 Ok(rule) => {
                     self.keep(rule, call, tool);
-                    return Some(Some(()));
+                    return Some(true);
                 }
                 Err(why) => eprintln!("{why}"),
             }

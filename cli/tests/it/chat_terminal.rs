@@ -124,6 +124,7 @@ fn a_conversation_at_a_terminal_edit_approve_interrupt_resume() {
     });
     terminal.press("C-c");
     terminal.sees("Ctrl-C again, Ctrl-D or /quit leaves");
+    prompt(&terminal, 3);
     terminal.types("take your time");
     terminal.press("Enter");
 
@@ -133,11 +134,13 @@ fn a_conversation_at_a_terminal_edit_approve_interrupt_resume() {
     });
     terminal.press("C-c");
     terminal.sees("Ctrl-C again leaves");
+    prompt(&terminal, 4);
     terminal.types("go faster");
     terminal.press("Enter");
     terminal.sees("quick");
 
     // A command that runs is stopped, and so is what it started.
+    prompt(&terminal, 5);
     terminal.types("now sleep");
     terminal.press("Enter");
     terminal.wait("question about the command", |screen| {
@@ -160,9 +163,11 @@ fn a_conversation_at_a_terminal_edit_approve_interrupt_resume() {
     while is_alive(pid.trim()) {
         std::thread::yield_now();
     }
+    prompt(&terminal, 6);
     terminal.types("leave it");
     terminal.press("Enter");
     terminal.sees("left");
+    prompt(&terminal, 7);
     terminal.types("/quit");
     terminal.press("Enter");
     terminal.sees("go on with: gpak chat --resume");
@@ -175,6 +180,7 @@ fn a_conversation_at_a_terminal_edit_approve_interrupt_resume() {
     again.press("Up");
     again.sees("/quit");
     again.press("C-c");
+    prompt(&again, 2);
     again.types("still there?");
     again.press("Enter");
     again.sees("still here");
@@ -222,10 +228,12 @@ fn an_approval_can_be_refused_with_what_to_do_instead_and_ctrl_c_stops_the_step(
     asked(2);
     terminal.press("C-c");
     terminal.sees("Ctrl-C again leaves");
+    prompt(&terminal, 1);
     terminal.types("never mind");
     terminal.press("Enter");
     terminal.sees("fine");
     assert_eq!(place.files(), [], "nothing was written");
+    prompt(&terminal, 2);
     terminal.press("C-d");
     terminal.sees("ended with 0");
 }

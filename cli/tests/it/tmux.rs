@@ -175,7 +175,7 @@ impl Terminal {
             "-y",
             "50",
             "-c",
-            &folder,
+            folder,
             "sh",
             "-c",
             &line,

@@ -70,19 +70,26 @@ impl Line {
 
     /// Tells what it thought and said, as it comes.
     async fn tell(&self, deltas: &mut dyn Deltas) {
-        let kinds: [(&String, fn(&str) -> Delta<'_>); 2] = [
-            (&self.thought, |text| Delta::Thought(text)),
-            (&self.text, |text| Delta::Text(text)),
-        ];
-        for (text, delta) in kinds {
-            if self.word_ms == 0 {
-                deltas.delta(delta(text));
-                continue;
-            }
-            for word in text.split_inclusive(' ') {
-                deltas.delta(delta(word));
-                tokio::time::sleep(Duration::from_millis(self.word_ms)).await;
-            }
+        for piece in self.pieces(&self.thought) {
+            deltas.delta(Delta::Thought(piece));
+            self.pause().await;
+        }
+        for piece in self.pieces(&self.text) {
+            deltas.delta(Delta::Text(piece));
+            self.pause().await;
+        }
+    }
+
+    async fn pause(&self) {
+        if self.word_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(self.word_ms)).await;
+        }
+    }
+
+    fn pieces<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        match self.word_ms {
+            0 => vec![text],
+            _ => text.split_inclusive(' ').collect(),
         }
     }
 

@@ -125,7 +125,7 @@ fn show(step: u32, reply: &Reply, results: Results<'_>, room: usize) -> String {
         };
         let how = if outcome.is_done() { "result" } else { "error" };
         let shown = excerpt::beginning(outcome.text(), id, room);
-        let _ = write!(text, "\n{how} of {id}:\n{shown}");
+        let _ = write!(text, "\n{how} of {id}:\n{}", shown.trim_end());
     }
     text.push('\n');
     text

@@ -67,7 +67,7 @@ async fn tool() -> ReadHistory {
         head = entry.head();
         journal.append(&[entry]).await.unwrap();
     }
-    ReadHistory::new(Arc::new(journal), 4096)
+    ReadHistory::new(Arc::new(journal), 2048)
 }
 
 fn text(step: u32) -> String {
@@ -101,7 +101,7 @@ async fn ask(tool: &ReadHistory, args: Value) -> Result<ToolOutput, ToolError> {
     };
     let answer = tool.call(&call, &context).await;
     if let Ok(output) = &answer {
-        assert!(output.text.len() < 4096 + 400, "{}", output.text.len());
+        assert!(output.text.len() < 2048 + 400, "{}", output.text.len());
     }
     answer
 }
@@ -173,7 +173,7 @@ async fn words_are_found_wherever_they_stand() {
     let tool = tool().await;
     let found = told(&tool, json!({"search": "harbour master"})).await;
     assert!(
-        found.contains("the task, at byte 9: Find the harbour"),
+        found.contains("the task, at byte 0: Find the harbour"),
         "{found}"
     );
     assert!(found.contains("call 5.0, read_file, at byte "), "{found}");

@@ -119,6 +119,7 @@ fn what_a_model_gets_wrong_is_told_to_it_and_changes_nothing() {
     ];
     let mut script: Vec<_> = cases.iter().map(|(call, _)| call.clone()).collect();
     script.insert(5, call("list_files", json!({})));
+    script.push(finish("it is sent back once, for nothing was written"));
     script.push(finish("ok"));
     place.run(&script).with_code(0);
     let mut told = told(&place);

@@ -205,7 +205,9 @@ impl<'a> View<'a> {
                     reply: *number,
                     index,
                 };
-                if let Some(text) = repeated(&reply.calls, results) {
+                if !self.setup.model.native_tools
+                    && let Some(text) = repeated(&reply.calls, results)
+                {
                     let text = shorten::head_and_tail(&text, limits.text, self.whole(*number));
                     return messages.push(Message::User {
                         text: text.into_owned(),
@@ -288,8 +290,9 @@ impl<'a> View<'a> {
     }
 }
 
-/// What is shown of a reply whose calls were all made before: not the reply, for a small model does again
-/// what it sees itself do, but that it was one, with the results once more.
+/// What a model without native tool calls is shown of a reply whose calls were all made before: not the
+/// reply, for a small model does again what it sees itself do, but that it was one, with the results once
+/// more.
 fn repeated(calls: &[ToolCall], results: &[Option<(CallOutcome, Label)>]) -> Option<String> {
     let told = calls
         .iter()

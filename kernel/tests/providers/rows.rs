@@ -159,7 +159,7 @@ async fn what_waiting_does_not_mend_pauses_the_run_at_once() {
         (401, "wrong key", "refused the key: wrong key"),
         (403, "not yours", "refused the key: not yours"),
         (404, "no such model", "no model `m`"),
-        (400, "prompt is too long", "over the model's window"),
+        (400, "prompt is too long", "tokens is too small"),
         (429, "You exceeded your current quota", "quota"),
     ] {
         let row = row(vec![Say::json(status, &message(text)), done()]).await;
@@ -302,10 +302,12 @@ async fn a_request_over_the_window_is_made_smaller_and_sent_again() {
 #[tokio::test]
 async fn a_result_that_is_large_or_no_text_goes_out_as_valid_json() {
     let binary: String = (0u8..128).map(char::from).collect();
-    for result in [binary.repeat(3), "\u{fffd}é\u{1f600}".repeat(500)] {
+    let not_shown = "[binary data, 384 bytes, not shown]".to_owned();
+    let text = "\u{202e}é\u{1f600}\\\"\t".repeat(300);
+    for (result, sent) in [(binary.repeat(3), not_shown), (text.clone(), text)] {
         let script = vec![calls(json!([read(0, "x", "a")])), done()];
         let row = run_with(script, 40, &result, None).await;
-        assert_eq!(row.posts[1].body["messages"][3]["content"], result);
+        assert_eq!(row.posts[1].body["messages"][3]["content"], sent);
         assert!(matches!(
             row.ended,
             Ended::Finished(Outcome::Completed { .. })

@@ -224,6 +224,7 @@ async fn only_files_and_empty_folders_are_deleted() {
             .await,
         "work/*.tmp is a pattern, not one path; make a call for each of: work/a.tmp, work/b.tmp"
     );
+    std::fs::remove_dir_all(bench.path("work")).unwrap();
     bench.put("docs/a.txt", "a");
     let message = bench.refused("delete_file", json!({"path": "docs"})).await;
     assert!(

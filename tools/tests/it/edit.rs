@@ -15,7 +15,7 @@ async fn a_text_that_stands_once_is_replaced() {
         .await;
     assert_eq!(
         said,
-        "edited a.txt at line 2: 1 line replaced with 2 lines; it has 4 lines now"
+        "edited and saved a.txt at line 2: 1 line replaced with 2 lines; it has 4 lines now"
     );
     assert_eq!(bench.get("a.txt"), "one\n2\n2b\nthree\n");
     bench
@@ -36,6 +36,16 @@ async fn a_text_that_is_not_there_is_answered_with_the_closest_lines() {
         .refused(
             "edit_file",
             json!({"path": "a.rs", "old": "let counter = 10;", "new": "x"}),
+        )
+        .await;
+    assert_eq!(
+        message,
+        "old does not stand in a.rs; nothing was changed. It has let count = 10; (a line): did you mean edit_file {\"path\":\"a.rs\",\"old\":\"let count = 10;\",\"new\":\"x\"}?"
+    );
+    let message = bench
+        .refused(
+            "edit_file",
+            json!({"path": "a.rs", "old": "let n = 1;", "new": "x"}),
         )
         .await;
     assert_eq!(
@@ -148,13 +158,13 @@ async fn a_text_is_replaced_everywhere_if_all_is_said() {
     let args = json!({"path": "a.txt", "old": "x = 1", "new": "x = 2\n", "all": true});
     assert_eq!(
         bench.call(1, "edit_file", args).await,
-        "edited a.txt in 3 places, the first at line 2: 1 line replaced with 1 line each; it has 6 lines now"
+        "edited and saved a.txt in 3 places, the first at line 2: 1 line replaced with 1 line each; it has 6 lines now"
     );
     assert_eq!(bench.get("a.txt"), "y\nx = 2\n; x = 2\n\nx = 2\n\n");
     let args = json!({"path": "a.txt", "old": "y", "new": "z", "all": true});
     assert_eq!(
         bench.call(2, "edit_file", args).await,
-        "edited a.txt at line 1: 1 line replaced with 1 line; it has 6 lines now"
+        "edited and saved a.txt at line 1: 1 line replaced with 1 line; it has 6 lines now"
     );
     let after = "z\nx = 2\n; x = 2\n\nx = 2\n\n";
     assert_eq!(bench.get("a.txt"), after);
@@ -210,17 +220,17 @@ async fn the_call_that_was_meant_is_given_where_it_is_clear() {
         (
             "receive",
             "receive",
-            "old and new are the same, so there is nothing to change. It has \"recieve\" (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
+            "old and new are the same, so there is nothing to change. It has recieve (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
         ),
         (
             "recive",
             "receive",
-            "old does not stand in a.md; nothing was changed. It has \"recieve\" (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
+            "old does not stand in a.md; nothing was changed. It has recieve (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
         ),
         (
             "version = \"0.3.0\"",
             "version = \"0.4.0\"",
-            "old does not stand in a.md; nothing was changed. It has \"version = \\\"0.3.1\\\"\" (a line): did you mean edit_file {\"path\":\"a.md\",\"old\":\"version = \\\"0.3.1\\\"\",\"new\":\"version = \\\"0.4.0\\\"\"}?",
+            "old does not stand in a.md; nothing was changed. It has version = \"0.3.1\" (a line): did you mean edit_file {\"path\":\"a.md\",\"old\":\"version = \\\"0.3.1\\\"\",\"new\":\"version = \\\"0.4.0\\\"\"}?",
         ),
     ] {
         let message = bench

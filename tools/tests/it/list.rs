@@ -15,13 +15,14 @@ async fn each_text_file_is_listed_with_its_lines() {
     assert_eq!(
         text,
         "docs: 6 files, 1 folder, 4 lines in all\n\
-         docs/a.md (2 lines, 8 bytes)\n\
+         docs/a.md (2 lines, 8 bytes) begins: one\n\
          docs/away (link to /etc/passwd, which is not in the workspace)\n\
-         docs/b.md (1 line, 6 bytes)\n\
+         docs/b.md (1 line, 6 bytes) begins: no end\n\
          docs/empty (0 lines, 0 bytes)\n\
          docs/logo.png (11 bytes, a PNG image)\n\
          docs/sub/ (1 entry)\n\
-         docs/sub/c.md (1 line, 2 bytes)"
+         docs/sub/c.md (1 line, 2 bytes) begins: c\n\
+         the longest: docs/a.md (2 lines)"
     );
 }
 
@@ -36,7 +37,7 @@ async fn the_longest_of_many_files_are_said_last() {
         .await;
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("src: 7 files, 28 lines in all"));
-    assert_eq!(lines.next(), Some("src/f1.rs (1 line, 2 bytes)"));
+    assert_eq!(lines.next(), Some("src/f1.rs (1 line, 2 bytes) begins: x"));
     assert!(
         text.ends_with(
             "\nthe three longest of them:\n1. src/f7.rs (7 lines)\n2. src/f6.rs (6 lines)\n3. src/f5.rs (5 lines)"
@@ -46,7 +47,10 @@ async fn the_longest_of_many_files_are_said_last() {
     let text = bench
         .call(2, "list_files", json!({"path": "src", "sort": "lines"}))
         .await;
-    assert_eq!(text.lines().nth(1), Some("src/f7.rs (7 lines, 14 bytes)"));
+    assert_eq!(
+        text.lines().nth(1),
+        Some("src/f7.rs (7 lines, 14 bytes) begins: x")
+    );
 }
 
 #[tokio::test]
@@ -72,7 +76,7 @@ async fn a_recursive_list_passes_by_what_is_ignored() {
         let files: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(
             files,
-            ["kernel/src/lib.rs (1 line, 2 bytes)"],
+            ["kernel/src/lib.rs (1 line, 2 bytes) begins: x"],
             "{path} {glob}"
         );
     }
@@ -119,7 +123,7 @@ async fn what_is_no_folder_is_answered_all_the_same() {
     assert_eq!(
         bench.call(3, "list_files", json!({"glob": "*.rs"})).await,
         ".: 1 file, 1 folder; nothing matches *.rs, so this is what is in the folder itself\n\
-         a.txt (2 lines, 4 bytes)\n\
+         a.txt (2 lines, 4 bytes) begins: x\n\
          none/ (0 entries)"
     );
     let message = bench.refused("list_files", json!({"path": "non"})).await;
@@ -166,10 +170,11 @@ async fn folders_inside_are_listed_too_where_there_is_little_in_them() {
     let text = bench.call(1, "list_files", json!({"path": "a"})).await;
     assert_eq!(
         text,
-        "a: 1 file, 1 folder\na/b/ (1 entry)\na/b/deep.md (1 line, 2 bytes)"
+        "a: 1 file, 1 folder\na/b/ (1 entry)\na/b/deep.md (1 line, 2 bytes) begins: x"
     );
     // 41 entries with those in the folders inside.
-    let large = ".: 1 file, 2 folders\na/ (1 entry)\na.md (1 line, 2 bytes)\nmany/ (36 entries)";
+    let large =
+        ".: 1 file, 2 folders\na/ (1 entry)\na.md (1 line, 2 bytes) begins: x\nmany/ (36 entries)";
     assert_eq!(bench.call(2, "list_files", json!({})).await, large);
     std::fs::remove_file(bench.path("many/35.txt")).unwrap();
     let text = bench.call(3, "list_files", json!({})).await;
@@ -207,14 +212,14 @@ async fn what_is_ignored_is_no_less_there_in_the_folder_that_is_listed() {
     bench.put("crate/target/out.rs", "x\n");
     assert_eq!(
         bench.call(1, "list_files", json!({"path": "logs"})).await,
-        "logs: 1 file\nlogs/a.log (1 line, 2 bytes)"
+        "logs: 1 file\nlogs/a.log (1 line, 2 bytes) begins: x"
     );
     assert_eq!(
         bench.call(2, "list_files", json!({"path": "crate"})).await,
         "crate: 2 files, 2 folders, 2 lines in all; without what .gitignore leaves out\n\
-         crate/run.log (1 line, 2 bytes)\n\
+         crate/run.log (1 line, 2 bytes) begins: x\n\
          crate/src/ (2 entries)\n\
-         crate/src/lib.rs (1 line, 2 bytes)\n\
+         crate/src/lib.rs (1 line, 2 bytes) begins: x\n\
          crate/target/ (1 entry)"
     );
 }
@@ -224,7 +229,7 @@ async fn a_glob_that_matches_nothing_is_answered_with_what_there_is() {
     let bench = Bench::new();
     bench.put("docs/a.md", "a\n");
     bench.put("docs/sub/b.md", "b\n");
-    let all = "docs/a.md (1 line, 2 bytes)\ndocs/sub/ (1 entry)\ndocs/sub/b.md (1 line, 2 bytes)";
+    let all = "docs/a.md (1 line, 2 bytes) begins: a\ndocs/sub/ (1 entry)\ndocs/sub/b.md (1 line, 2 bytes) begins: b";
     let args = json!({"path": "docs", "glob": "*.rs"});
     assert_eq!(
         bench.call(1, "list_files", args).await,
@@ -239,7 +244,7 @@ async fn a_glob_that_matches_nothing_is_answered_with_what_there_is() {
     assert_eq!(
         bench.call(2, "list_files", args).await,
         "docs: 1 file, 1 folder; nothing matches *.rs, so this is what is in the folder itself\n\
-         docs/a.md (1 line, 2 bytes)\n\
+         docs/a.md (1 line, 2 bytes) begins: a\n\
          docs/sub/ (51 entries)"
     );
     let args = json!({"path": "docs", "glob": "*.rs", "recursive": true});

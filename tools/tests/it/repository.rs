@@ -122,7 +122,7 @@ fn notes_that_are_no_text_or_lead_out_are_said_and_left_out() {
     place.put("repo/AGENTS.md", [0, 1, 2, 3]);
     place.link("repo/package/AGENTS.md", "/etc/hostname");
     let found = place.read();
-    assert!(found.repository.is_empty());
+    assert!(found.repository.notes.is_empty() && found.repository.skills.is_empty());
     let said = found.notices.join("\n");
     assert!(
         said.contains("../AGENTS.md is not used: it is binary"),
@@ -263,7 +263,7 @@ fn a_folder_of_skills_that_leads_out_is_not_read() {
     place.put("outside/evil/SKILL.md", skill("evil"));
     place.link("repo/package/.gpak/skills", place.path("outside"));
     let found = place.read();
-    assert!(found.repository.is_empty());
+    assert!(found.repository.notes.is_empty() && found.repository.skills.is_empty());
     assert!(
         found.notices[0].contains(".gpak/skills are not used: "),
         "{:?}",

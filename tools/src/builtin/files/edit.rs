@@ -283,7 +283,7 @@ fn meant(path: &Inside, text: &str, old: &str, new: &str) -> Option<String> {
     };
     let call = json!({"path": path.as_str(), "old": stands, "new": new});
     Some(format!(
-        "It has \"{stands}\" ({place}): did you mean edit_file {call}?"
+        "It has {stands} ({place}): did you mean edit_file {call}?"
     ))
 }
 

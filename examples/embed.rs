@@ -30,6 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         permissions: Permissions::default(), // looks, and changes nothing
         attended: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let driver = Driver {
         journal: Arc::new(MemoryJournal::default()),

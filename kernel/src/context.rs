@@ -8,7 +8,8 @@ use crate::{
     event::{CallOutcome, Event, RunSpec, Setup, Strategy},
     label::Label,
     model::{CallId, Message, Request, Sampling},
-    run::{State, Turn},
+    run::{State, Turn, check},
+    strategy,
 };
 
 /// The system prompt of a run that is given none.
@@ -29,7 +30,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
             text: setup.instructions.clone(),
         },
         Message::User {
-            text: spec.task.clone(),
+            text: spec.task.clone() + &check::notice(&spec.check),
             label: Label::User,
         },
     ];
@@ -39,7 +40,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
     Request {
         messages,
         tools: setup.tools.clone().into(),
-        barred: state.progress.barred().map(str::to_owned).collect(),
+        barred: strategy::barred(state, spec, setup),
         sampling: sampling(state, setup),
     }
 }
@@ -72,10 +73,13 @@ pub fn compact_further(state: &State) -> Option<Event> {
 fn sampling(state: &State, setup: &Setup) -> Sampling {
     // After a reply that made no sense, the same draw would make none again.
     let stray = state.model_failures.len() as u64;
-    let explore = state.strategy == Strategy::Explore || stray > 0;
+    // Nor would several tries of one task differ.
+    let parent = state.spec.as_ref().and_then(|spec| spec.parent);
+    let way = u64::from(parent.map_or(0, |parent| parent.way));
+    let explore = state.strategy == Strategy::Explore || stray > 0 || way > 1;
     Sampling {
         temperature: if explore { 0.7 } else { 0.0 },
-        seed: u64::from(state.replies) + stray,
+        seed: u64::from(state.replies) + stray + 1000 * way,
         max_tokens: (setup.model.window / 4).min(2048),
     }
 }

@@ -3,8 +3,11 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+pub mod check;
+pub mod child;
 mod driver;
 mod machine;
+mod own;
 mod progress;
 pub mod replay;
 mod state;
@@ -14,4 +17,5 @@ pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
 };
 pub use machine::{Machine, Next, Waiting};
+pub use own::OwnCall;
 pub use state::{OpenCall, Stage, State, Status, Turn};

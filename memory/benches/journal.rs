@@ -61,6 +61,9 @@ fn created() -> Event {
             permissions: Permissions::default(),
             attended: false,
             origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
         },
     }
 }

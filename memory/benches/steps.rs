@@ -101,6 +101,9 @@ async fn steps(journal: Arc<dyn Journal>) -> (Duration, Duration) {
         permissions: Permissions::default(),
         attended: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let run = RunId::random();
     driver.create(run, spec).await.unwrap();

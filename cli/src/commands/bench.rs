@@ -257,6 +257,9 @@ async fn attempt(
         },
         attended: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     driver.create(run, spec).await?;
     let ended = driver.drive(run, Resumption::default(), &mut ()).await?;

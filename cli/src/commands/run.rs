@@ -42,6 +42,9 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         permissions: settings.permissions(),
         attended,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let session = Session::new(json, attended);
     let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;

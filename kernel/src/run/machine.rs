@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    check::{self, Checked},
     progress,
     state::{OpenCall, Stage, State, Turn},
 };
@@ -10,11 +11,13 @@ use crate::{
     context,
     entry::Entry,
     event::{
-        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Refusal, RunSpec, Strategy,
+        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Purpose, Refusal, RunSpec,
+        Strategy,
     },
     label::Label,
     model::{CallId, ModelError, Request, ToolCall},
     policy::{Gate, Verdict},
+    strategy::{self, choose, plan, search},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
 
@@ -67,6 +70,14 @@ pub enum Waiting {
     Driver(Option<PauseReason>),
 }
 
+/// What stands in the way of ending a run.
+enum Objection {
+    /// Something is to be done first.
+    Act(Next),
+    /// The end is refused, and the model told why.
+    Refuse(Refusal, String, Label),
+}
+
 /// Decides what comes next.
 pub struct Machine {
     state: State,
@@ -108,16 +119,25 @@ impl Machine {
         let (Some(spec), Some(setup), None) = (&state.spec, &state.setup, &state.paused) else {
             return Next::Wait(Waiting::Driver(state.paused.clone()));
         };
-        self.next_of_calls(spec)
+        self.next_of_own(spec)
+            .or_else(|| self.next_of_calls(spec))
             .or_else(|| self.next_of_failures())
-            .or_else(|| self.conclusion())
+            .or_else(|| self.conclusion(spec))
+            .or_else(|| self.next_of_checks())
             .or_else(|| self.next_of_progress())
+            .or_else(|| strategy::next(state, spec, setup).map(Next::Record))
             .or_else(|| self.exhausted(spec))
             .or_else(|| context::compact(state, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
                 after_ms: retry_after_ms(&state.model_failures),
             })
+    }
+
+    /// The call that the machine decided on by itself.
+    fn next_of_own(&self, spec: &RunSpec) -> Option<Next> {
+        let call = self.state.next_own()?;
+        Some(self.out_of_time(spec).unwrap_or(Next::Act(vec![call])))
     }
 
     /// The calls of the last reply, in the order they were made.
@@ -182,13 +202,15 @@ impl Machine {
         }
     }
 
+    /// No call is begun once the time is used up.
+    fn out_of_time(&self, spec: &RunSpec) -> Option<Next> {
+        let is_over = spec.budget.time_left(&self.state.spent).is_zero();
+        is_over.then(|| self.exhausted(spec)).flatten()
+    }
+
     fn allowed(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
-        if spec.budget.time_left(&self.state.spent).is_zero()
-            && let Some(message) = spec.budget.exhausted(&self.state.spent)
-        {
-            return record(Event::RunPaused {
-                reason: PauseReason::Budget { message },
-            });
+        if let Some(pause) = self.out_of_time(spec) {
+            return pause;
         }
         let next = attempt(id, call, 1);
         if self.effect(&next) == Effect::Pure
@@ -208,7 +230,31 @@ impl Machine {
             text.unwrap_or_default().to_owned()
         };
         match control {
+            Control::Delegate => self.allowed(spec, id, call),
+            Control::Strategy => match choose::decide(&self.state, call) {
+                Ok((change, told)) => {
+                    Next::Record(vec![change, done(id, call, told.to_owned(), Label::Own)])
+                }
+                Err(why) => refuse(id, &call.name, Refusal::Repetition, why),
+            },
+            Control::Best => {
+                let best = call.args.get("best").and_then(Value::as_u64).unwrap_or(0);
+                match u32::try_from(best) {
+                    Ok(way) if search::can_be_best(&self.state, way) => {
+                        record(done(id, call, "It is kept.".to_owned(), Label::Own))
+                    }
+                    _ => refuse(id, &call.name, Refusal::Schema, "there is no such try".into()),
+                }
+            }
             Control::Finish => {
+                match self.objection(spec) {
+                    None => {}
+                    Some(Objection::Act(next)) => return next,
+                    Some(Objection::Refuse(by, message, from)) => {
+                        let outcome = CallOutcome::Refused { by, message };
+                        return record(finished(id, &call.name, outcome, from));
+                    }
+                }
                 let mut events = vec![done(id, call, text("answer"), Label::Own)];
                 for later in self.state.open.iter().filter(|open| open.id > id) {
                     let name = self.state.call(later.id).map_or("", |call| &call.name);
@@ -221,8 +267,7 @@ impl Machine {
                 let items = call.args.get("items").cloned().unwrap_or_default();
                 match serde_json::from_value::<Vec<PlanItem>>(items) {
                     Ok(plan) => {
-                        let left = plan.iter().filter(|item| !item.is_done()).count();
-                        let text = format!("plan noted: {left} of {} items left", plan.len());
+                        let (plan, text) = plan::admit(&self.state, plan);
                         Next::Record(vec![
                             Event::PlanChanged { plan },
                             done(id, call, text, Label::Own),
@@ -286,7 +331,7 @@ impl Machine {
     }
 
     /// A reply that finished, or has no calls, is the end; one without anything is sent back.
-    fn conclusion(&self) -> Option<Next> {
+    fn conclusion(&self, spec: &RunSpec) -> Option<Next> {
         let Some(Turn::Replied { reply, results, .. }) = self.state.turns.last() else {
             return None;
         };
@@ -304,11 +349,21 @@ impl Machine {
             return None;
         }
         let answer = reply.text.trim();
+        if self.state.strategy == Strategy::Search {
+            return None;
+        }
         if answer.is_empty() {
             return Some(record(Event::MessageReceived {
                 text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
                 from: Label::Own,
             }));
+        }
+        match self.objection(spec) {
+            None => {}
+            Some(Objection::Act(next)) => return Some(next),
+            Some(Objection::Refuse(_, text, from)) => {
+                return Some(record(Event::MessageReceived { text, from }));
+            }
         }
         Some(record(Event::RunFinished {
             outcome: Outcome::Completed {
@@ -317,8 +372,44 @@ impl Machine {
         }))
     }
 
+    /// What stands in the way of ending now: open items of a plan, or the task's check.
+    fn objection(&self, spec: &RunSpec) -> Option<Objection> {
+        if self.state.strategy == Strategy::Search {
+            let message = "first say which of the tries is the best".to_owned();
+            return Some(Objection::Refuse(Refusal::Finished, message, Label::Own));
+        }
+        if let Some(open) = plan::open(&self.state) {
+            return Some(Objection::Refuse(Refusal::Plan, open, Label::Own));
+        }
+        match check::of(&self.state, spec) {
+            Checked::Passed => None,
+            Checked::Due(call) => Some(Objection::Act(record(Event::CallsDecided {
+                purpose: Purpose::Check,
+                calls: vec![call],
+            }))),
+            Checked::Failed(why) => {
+                let from = Label::Tool(check::TOOL.to_owned());
+                Some(Objection::Refuse(Refusal::Check, why, from))
+            }
+            Checked::Forbidden(reason) => Some(Objection::Act(record(Event::RunFinished {
+                outcome: Outcome::Failed { reason },
+            }))),
+        }
+    }
+
+    /// A run whose checks fail again and again ends; what it did stays.
+    fn next_of_checks(&self) -> Option<Next> {
+        let reason = check::given_up(&self.state)?;
+        Some(record(Event::RunFinished {
+            outcome: Outcome::Failed { reason },
+        }))
+    }
+
     /// A run that gets nowhere first changes its way of working, then stops.
     fn next_of_progress(&self) -> Option<Next> {
+        if self.state.strategy == Strategy::Search {
+            return None;
+        }
         let (repeats, failures) = (self.state.progress.repeats, self.state.progress.failures);
         let what = if repeats >= progress::REPEATS_TO_CHANGE {
             format!("the last {repeats} calls were made before and gave nothing new")
@@ -340,6 +431,7 @@ impl Machine {
                     "You are not getting anywhere: {what}. Try another tool or other arguments, or \
                      finish with what you know."
                 ),
+                told: None,
             })
         })
     }

@@ -1,9 +1,13 @@
 //! Undo: run compensations backwards.
 
+use futures::future::BoxFuture;
+
 use super::{DriveError, Driver, Machine, driver::Drive};
 use crate::{
     entry::{Entry, Head},
     event::{Event, RunId},
+    journal::{Journal, JournalError},
+    model::CallId,
     tool::{Call, ToolError},
 };
 
@@ -18,9 +22,37 @@ pub struct Undone {
     pub irreversible: Vec<String>,
 }
 
+/// The calls that undoing `run` undoes, newest first, those of the runs that it started among them.
+///
+/// # Errors
+/// If a journal cannot be read.
+pub fn undoable(
+    journal: &dyn Journal,
+    run: RunId,
+) -> BoxFuture<'_, Result<Vec<(RunId, CallId)>, JournalError>> {
+    Box::pin(async move {
+        let entries = match journal.read(run, 1).await {
+            // It was to be started, and was not.
+            Err(JournalError::NoRun(_)) => Vec::new(),
+            read => read?,
+        };
+        let machine = Machine::fold(&entries);
+        let mut all = Vec::new();
+        for call in machine.state().undoable() {
+            if machine.state().starts_run(&call.name) {
+                all.extend(undoable(journal, run.child(call.id)).await?);
+            } else {
+                all.push((run, call.id));
+            }
+        }
+        Ok(all)
+    })
+}
+
 impl Driver {
     /// Undoes, newest first, every reversible call of `run` that is not undone yet. Stops at the first
-    /// that changed since: what is older may depend on it.
+    /// that changed since: what is older may depend on it. A call that started a run is undone by undoing
+    /// that run.
     ///
     /// # Errors
     /// If a driver has the run, or its journal cannot be read or written.
@@ -43,6 +75,12 @@ impl Drive<'_> {
         let mut undone = Undone::default();
         let context = self.context();
         for call in self.machine.state().undoable() {
+            if self.machine.state().starts_run(&call.name) {
+                if self.undo_child(&call, &mut undone).await? {
+                    continue;
+                }
+                break;
+            }
             let Some(tool) = self.driver.toolbox.get(&call.name) else {
                 undone
                     .refused
@@ -62,8 +100,35 @@ impl Drive<'_> {
             }
         }
         let irreversible = self.machine.state().irreversible();
-        undone.irreversible = irreversible.iter().map(in_short).collect();
+        undone
+            .irreversible
+            .extend(irreversible.iter().map(in_short));
         Ok(undone)
+    }
+
+    /// Undoes the run that a call started; false if it could not be undone whole. Boxed, as undoing that
+    /// run comes here again.
+    fn undo_child<'a>(
+        &'a mut self,
+        call: &'a Call,
+        undone: &'a mut Undone,
+    ) -> BoxFuture<'a, Result<bool, DriveError>> {
+        Box::pin(async move {
+            let run = self.run.child(call.id);
+            let theirs = match self.driver.undo(run).await {
+                Err(DriveError::Journal(JournalError::NoRun(_))) => Undone::default(),
+                undone => undone?,
+            };
+            let is_whole = theirs.refused.is_empty();
+            undone.restored.extend(theirs.restored);
+            undone.refused.extend(theirs.refused);
+            undone.irreversible.extend(theirs.irreversible);
+            if is_whole {
+                let (call, text) = (call.id, format!("undid run {}", run.short()));
+                self.commit(vec![Event::Compensated { call, text }]).await?;
+            }
+            Ok(is_whole)
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 )]
 
 mod chain;
+mod check;
+mod child;
 mod driver;
 mod properties;
 mod world;

@@ -62,6 +62,9 @@ pub fn created(task: &str) -> Event {
             permissions: Permissions::default(),
             attended: false,
             origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
         },
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpak_kernel::{
+    event::Choice,
     policy::{Access, Rule},
     run::Status,
 };
@@ -97,6 +98,16 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
 
+    /// A command that must succeed before an answer counts, as in `cargo test`; may be given again
+    ///
+    /// It is run in the workspace, by `sh`, without asking. Given as nothing, none of the settings is run.
+    #[arg(long, value_name = "COMMAND")]
+    pub check: Vec<String>,
+
+    /// How to do it; `auto` lets the model choose [default: react]
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyArg>,
+
     #[command(flatten)]
     #[allow(
         missing_docs,
@@ -110,6 +121,34 @@ pub struct RunArgs {
         reason = "clap shows the doc comment of a flattened field"
     )]
     pub bounds: Bounds,
+}
+
+/// The strategies that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrategyArg {
+    /// The model chooses, and it changes where it does not help
+    Auto,
+    /// Answer at once, without tools
+    Direct,
+    /// Look and act, step by step
+    React,
+    /// Keep a plan, whose items end with evidence
+    Plan,
+    /// Try several ways in copies of the workspace, and keep the best
+    Search,
+}
+
+impl From<StrategyArg> for Choice {
+    fn from(strategy: StrategyArg) -> Self {
+        match strategy {
+            StrategyArg::Auto => Self::Auto,
+            StrategyArg::Direct => Self::Direct,
+            StrategyArg::React => Self::React,
+            StrategyArg::Plan => Self::Plan,
+            StrategyArg::Search => Self::Search,
+        }
+    }
 }
 
 /// `gpak resume`

@@ -18,14 +18,17 @@ use gpak_kernel::{
         openai::OpenAi,
         scripted::Scripted,
     },
-    run::{Driver, Human, SystemClock},
-    tool::Toolbox,
+    run::{Driver, Human, SystemClock, child::Delegate},
+    tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
 use gpak_tools::builtin;
 use tokio_util::sync::CancellationToken;
 
 use crate::{crash, failure::Failure, home::Home, pulling, servers, settings::Settings};
+
+/// Tokens from which a window is large.
+const LARGE_WINDOW: u32 = 32_768;
 
 /// A model, and the script behind it if it is a scripted one.
 pub struct Mind {
@@ -74,6 +77,24 @@ pub fn driver(
         instructions: context::INSTRUCTIONS.to_owned(),
         stop,
     })
+}
+
+/// Lets runs of this driver start runs of their own, where the settings or the model make it worth it.
+///
+/// Where nothing is set: if the model is behind a server and has a large window. Every tool that is shown
+/// costs a small model some of its attention and of its window, and it is no good at telling another
+/// agent all that it must know.
+pub fn offer_delegate(driver: &mut Driver, settings: &Settings) -> Result<(), Failure> {
+    let profile = driver.model.profile();
+    let earns_its_place = profile.provider != "embedded" && profile.window >= LARGE_WINDOW;
+    if settings.delegate.value.unwrap_or(earns_its_place) {
+        let toolbox = std::mem::take(&mut driver.toolbox);
+        let delegate: Arc<dyn Tool> = Arc::new(Delegate::default());
+        driver.toolbox = toolbox
+            .with([delegate])
+            .map_err(|why| Failure::new(why.to_string()))?;
+    }
+    Ok(())
 }
 
 /// The tools of this user, for a model with a window of so many tokens.
@@ -185,6 +206,8 @@ pub async fn run_id(journal: &dyn Journal, prefix: Option<&str>) -> Result<RunId
     let filter = RunFilter {
         prefix: prefix.map(str::to_owned),
         limit: Some(2),
+        // The latest is one that somebody started.
+        whole: prefix.is_none(),
         ..RunFilter::default()
     };
     let found = journal.runs(&filter).await?;

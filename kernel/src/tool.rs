@@ -171,15 +171,23 @@ impl Toolbox {
     /// # Errors
     /// If two have one name.
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Self, DuplicateTool> {
-        let mut toolbox = Self::default();
+        Self::default().with(tools)
+    }
+
+    /// With more tools, behind the others.
+    ///
+    /// # Errors
+    /// If two have one name.
+    pub fn with(
+        mut self,
+        tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+    ) -> Result<Self, DuplicateTool> {
         for tool in tools {
             let name = tool.spec().name.clone();
-            if toolbox.tools.insert(name.clone(), tool).is_some() {
-                return Err(DuplicateTool(name));
-            }
-            toolbox.order.push(name);
+            self.order.push(name);
+            self = self.with_hidden([tool])?;
         }
-        Ok(toolbox)
+        Ok(self)
     }
 
     /// With tools that only the machine calls; models are not shown them.

@@ -34,9 +34,11 @@
 //! [`Tool::compensate`]: gpak_kernel::tool::Tool::compensate
 
 pub mod builtin;
+mod check;
 mod text;
 mod undo;
 mod walk;
 mod workspace;
 
+pub use check::unstartable;
 pub use undo::{Conflict, UndoStore};

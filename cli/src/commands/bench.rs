@@ -265,7 +265,8 @@ async fn attempt(
     let ended = driver.drive(run, Resumption::default(), &mut ()).await?;
     let entries = driver.journal.read(run, 1).await?;
     if std::env::var_os("GPAK_BENCH_TRACE").is_some() {
-        eprintln!("{}", crate::show::tree::tree(run, &entries, true));
+        let family = crate::show::tree::Family::read(driver.journal.as_ref(), run).await?;
+        eprintln!("{}", family.tree(run, true));
     }
     let spent = Machine::fold(&entries).state().spent;
     Ok(Attempt {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Read},
+    path::Path,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use gpak_kernel::{
     event::{Outcome, PauseReason, RunId, RunSpec},
     model::Delta,
     policy::Spent,
-    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State},
+    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State, check},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,11 @@ use crate::{
 pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> {
     let task = task(&args.task)?;
     let workspace = wire::workspace(&args.place.workspace)?;
-    let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
+    let settings = Settings::read(home, &workspace)?
+        .with_flags(args.model.as_ref(), &args.bounds)
+        .with_ways(&args.check, args.strategy);
     tell_ignored(&settings);
+    can_be_checked(&settings, &workspace)?;
     let stop = stop_on_ctrl_c();
     let mind = wire::mind(home, &settings, None, &stop).await?;
     let attended = !json && human::is_there();
@@ -42,12 +46,13 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         permissions: settings.permissions(),
         attended,
         origin: None,
-        check: Vec::new(),
-        strategy: None,
+        check: settings.check.value.clone(),
+        strategy: settings.strategy.value.map(Into::into),
         parent: None,
     };
     let session = Session::new(json, attended);
-    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let mut driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    wire::offer_delegate(&mut driver, &settings)?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     session
@@ -61,6 +66,23 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
             },
         )
         .await
+}
+
+/// Says now, and not once the work is done, that a check can never succeed.
+fn can_be_checked(settings: &Settings, workspace: &Path) -> Result<(), Failure> {
+    let checks = &settings.check.value;
+    for check in checks {
+        if let Some(why) = gpak_tools::unstartable(check, workspace) {
+            return Err(
+                Failure::usage(format!("the check `{check}` cannot be run: {why}"))
+                    .help("install it, or name a command that is there with --check"),
+            );
+        }
+    }
+    match check::forbidden(checks, &settings.permissions(), None) {
+        Some(why) => Err(Failure::usage(why)),
+        None => Ok(()),
+    }
 }
 
 /// `gpak resume`
@@ -86,7 +108,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let session = Session::new(json, attended);
     let resumption = resumption(&args, spec, state, attended);
     drop(journal);
-    let driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let mut driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    wire::offer_delegate(&mut driver, &settings)?;
     session.drive(&driver, Some(&mind), run, resumption).await
 }
 
@@ -231,6 +254,7 @@ impl Session {
         resumption: Resumption,
     ) -> Result<u8, Failure> {
         let mut watching = Watching {
+            run,
             json: self.json,
             live: self.live,
             spent: Spent::default(),
@@ -250,6 +274,8 @@ impl Session {
 }
 
 struct Watching {
+    /// The run; entries of those that it starts pass by here too.
+    run: RunId,
     json: bool,
     live: live::Live,
     spent: Spent,
@@ -260,7 +286,9 @@ struct Watching {
 impl Observer for Watching {
     fn entry(&mut self, entry: &Entry, state: &State) {
         use gpak_kernel::event::{CallOutcome, Event, Refusal};
-        self.spent = state.spent;
+        if entry.run == self.run {
+            self.spent = state.spent;
+        }
         if let Event::ToolFinished {
             outcome:
                 CallOutcome::Refused {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use gpak_kernel::{
-    model::CallId,
-    run::{Machine, Nobody, replay},
-};
+use gpak_kernel::run::{Machine, Nobody, replay, undo::undoable};
 use gpak_tools::UndoStore;
 
 use crate::{
@@ -25,10 +22,10 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
         return Err(Failure::usage(format!("run {} never started", run.short())));
     };
-    let newest_first: Vec<CallId> = state.undoable().iter().map(|call| call.id).collect();
+    let newest_first = undoable(journal.as_ref(), run).await?;
     let store = UndoStore::new(home.undo());
     let conflicts = store
-        .conflicts(run, &newest_first, &spec.workspace)
+        .conflicts_of(&newest_first, &spec.workspace)
         .await
         .map_err(|why| Failure::new(why.to_string()))?;
     if !conflicts.is_empty() {

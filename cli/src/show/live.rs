@@ -22,6 +22,8 @@ pub struct Live {
     spinner: ProgressBar,
     colour: bool,
     thought: String,
+    /// How many runs are above the one that is shown.
+    depth: usize,
 }
 
 impl Live {
@@ -38,6 +40,7 @@ impl Live {
             spinner,
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
             thought: String::new(),
+            depth: 0,
         }
     }
 
@@ -52,10 +55,11 @@ impl Live {
     }
 
     fn line(&self, colour: &str, text: &str) {
+        let text = format!("{}{text}", "    ".repeat(self.depth));
         let line = if self.colour {
             format!("\x1b[{colour}m{text}\x1b[0m")
         } else {
-            text.to_owned()
+            text
         };
         if self.spinner.is_hidden() {
             eprintln!("{line}");
@@ -90,6 +94,8 @@ impl Live {
 
 impl Observer for Live {
     fn entry(&mut self, entry: &Entry, state: &State) {
+        let parent = state.spec.as_ref().and_then(|spec| spec.parent);
+        self.depth = parent.map_or(0, |parent| parent.depth as usize);
         match &entry.event {
             Event::RunStarted { setup } => {
                 let (run, model) = (entry.run.short(), setup.model.id());
@@ -134,10 +140,21 @@ impl Observer for Live {
                     self.line("36", &format!("  {mark} {}", one_line(&item.text)));
                 }
             }
-            Event::StrategyChanged { reason, .. } => {
-                self.line("33", &format!("  {}", outcome(reason, WIDTH)));
+            Event::StrategyChanged {
+                strategy, reason, ..
+            } => {
+                let (name, reason) = (super::strategy(*strategy), outcome(reason, WIDTH));
+                self.line("33", &format!("  {name}: {reason}"));
             }
-            Event::RunPaused { .. } | Event::RunFinished { .. } => self.spinner.finish_and_clear(),
+            Event::RunFinished { outcome } if parent.is_some() => {
+                self.line(
+                    "2",
+                    &format!("  {}", super::outcome(&ending(outcome), WIDTH)),
+                );
+            }
+            Event::RunPaused { .. } | Event::RunFinished { .. } if parent.is_none() => {
+                self.spinner.finish_and_clear();
+            }
             _ => {}
         }
     }

@@ -8,6 +8,8 @@
 )]
 
 mod bad_input;
+mod check;
+mod child;
 mod crash;
 mod embedded;
 mod place;

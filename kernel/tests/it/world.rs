@@ -152,12 +152,7 @@ impl World {
 
     /// With more tools.
     pub fn with(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        let names = self.driver.toolbox.specs();
-        let before = names
-            .iter()
-            .map(|spec| self.driver.toolbox.get(&spec.name).unwrap().clone());
-        self.driver.toolbox =
-            Toolbox::new(before.collect::<Vec<_>>().into_iter().chain(tools)).unwrap();
+        self.driver.toolbox = self.driver.toolbox.with(tools).unwrap();
         self
     }
 

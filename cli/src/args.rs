@@ -47,6 +47,8 @@ pub enum Command {
     /// The models of this machine: list, pull, add, bench
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Compare strategies on the evaluation set: what each solves, and what it takes
+    Eval(EvalArgs),
     /// The settings, and where each came from
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -306,6 +308,38 @@ pub struct BenchArgs {
     /// Run the first so many cases of each part of the Berkeley Function Calling data
     #[arg(long, value_name = "CASES", num_args = 0..=1, default_missing_value = "100")]
     pub bfcl: Option<usize>,
+}
+
+/// `gpak eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The model [default: as for `run`]
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// What to compare; `chosen` lets the model choose for each task
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    pub strategies: Vec<Compared>,
+    /// The tasks of this folder, not the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+    /// Only these tasks
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Only one half of the tasks
+    #[arg(long, value_enum)]
+    pub half: Option<Half>,
+}
+
+/// What can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[allow(missing_docs, reason = "each is the strategy of that name")]
+pub enum Compared {
+    Direct,
+    React,
+    Plan,
+    Search,
+    Chosen,
+    All,
 }
 
 /// The halves of a set of tasks.

@@ -216,6 +216,7 @@ mod tests {
             config: folder.clone(),
             data: folder.clone(),
             cache: folder,
+            copies: std::path::PathBuf::new(),
         }
     }
 

@@ -22,10 +22,16 @@ use gpak_kernel::{
     tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
-use gpak_tools::builtin;
+use gpak_tools::{builtin, copies};
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, failure::Failure, home::Home, pulling, servers, settings::Settings};
+use crate::{
+    crash,
+    failure::{Failure, file},
+    home::Home,
+    pulling, servers,
+    settings::Settings,
+};
 
 /// Tokens from which a window is large.
 const LARGE_WINDOW: u32 = 32_768;
@@ -102,7 +108,25 @@ pub fn toolbox(home: &Home, window: u32) -> Result<Toolbox, Failure> {
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
     options.output_bytes = output_bytes(window);
-    Toolbox::new(builtin::all(&options)).map_err(|why| Failure::new(why.to_string()))
+    let copies = copies::all(&options, &home.copies, copies::Limits::default());
+    Toolbox::new(builtin::all(&options))
+        .and_then(|toolbox| toolbox.with_hidden(copies))
+        .map_err(|why| Failure::new(why.to_string()))
+}
+
+/// Removes the copies that runs left behind which do not go on: those that are over, or gone.
+pub async fn sweep_copies(home: &Home, journal: &dyn Journal) -> Result<(), Failure> {
+    for run in copies::runs(&home.copies) {
+        let filter = RunFilter {
+            prefix: Some(run.to_string()),
+            ..RunFilter::default()
+        };
+        let goes_on = journal.runs(&filter).await?;
+        if goes_on.iter().all(|summary| summary.status.is_final()) {
+            copies::remove(&home.copies, run).map_err(file(&home.copies))?;
+        }
+    }
+    Ok(())
 }
 
 /// How much text one call may give: with three bytes a token, a sixth of the window, so that a few

@@ -23,6 +23,8 @@ mod files;
 mod search;
 mod shell;
 
+pub(crate) use change::{remove_folders, restore};
+
 /// What the tools need to know of the house they are in.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -9,6 +9,9 @@
 //! | `run_command` | irreversible | whatever a shell does |
 //! | `update_plan`, `ask_user`, `finish` | control | speak to the machine, which answers them itself |
 //!
+//! [`copies::all`] makes those that only the machine calls, to try several ways in copies of the
+//! workspace; [`unstartable`] knows what no check can be.
+//!
 //! Three things hold for all tools for files:
 //!
 //! - **Inside the workspace.** A path is resolved once, through a handle of the workspace folder. No
@@ -35,6 +38,7 @@
 
 pub mod builtin;
 mod check;
+pub mod copies;
 mod text;
 mod undo;
 mod walk;

@@ -53,6 +53,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     let session = Session::new(json, attended);
     let mut driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
+    wire::sweep_copies(home, driver.journal.as_ref()).await?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     session

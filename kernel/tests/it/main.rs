@@ -11,4 +11,5 @@ mod check;
 mod child;
 mod driver;
 mod properties;
+mod strategy;
 mod world;

@@ -14,3 +14,4 @@ mod crash;
 mod embedded;
 mod place;
 mod runs;
+mod strategy;

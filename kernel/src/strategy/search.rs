@@ -91,7 +91,7 @@ pub(crate) fn next(state: &State, spec: &RunSpec, setup: &Setup) -> Option<Vec<E
         [one, ..] if !spec.check.is_empty() => (one.way, "its check succeeded"),
         several => match seen.judged(state, setup, several) {
             Judgement::Is(way, why) => (way, why),
-            Judgement::Needs(event) => return Some(vec![event]),
+            Judgement::Needs(event) => return Some(vec![*event]),
             Judgement::IsAwaited => return None,
         },
     };
@@ -131,7 +131,7 @@ struct Try<'a> {
 
 enum Judgement<'a> {
     Is(u32, &'a str),
-    Needs(Event),
+    Needs(Box<Event>),
     IsAwaited,
 }
 
@@ -208,7 +208,8 @@ impl<'a> Seen<'a> {
     fn judged(&self, state: &State, setup: &Setup, several: &[&Try<'_>]) -> Judgement<'static> {
         let compared = |one: &&&Try<'_>| !self.diffs.iter().any(|(way, _)| *way == one.way);
         if let Some(next) = several.iter().find(compared) {
-            return Judgement::Needs(call(COMPARE, json!({"way": next.way})));
+            let compare = call(COMPARE, json!({"way": next.way}));
+            return Judgement::Needs(Box::new(compare));
         }
         let first = several.first().map_or(1, |one| one.way);
         if state.replies > self.compared_at {
@@ -224,10 +225,10 @@ impl<'a> Seen<'a> {
         if was_told {
             return Judgement::IsAwaited;
         }
-        Judgement::Needs(Event::MessageReceived {
+        Judgement::Needs(Box::new(Event::MessageReceived {
             text: self.shown(several, setup.model.window),
             from: Label::Tool(COMPARE.to_owned()),
-        })
+        }))
     }
 
     /// The tries side by side, in a third of the window.
@@ -300,8 +301,8 @@ impl<'a> Seen<'a> {
         let told = match tried.as_slice() {
             [] => String::new(),
             tried => format!(
-                "Other runs tried the task in copies of the workspace, and did not do it; nothing of \
-                 theirs is here:\n{}\nDo it yourself, otherwise.",
+                "Other runs tried the task in copies of the workspace, but nothing of theirs is here: \
+                 {reason}. They said:\n{}\nDo it yourself, otherwise.",
                 tried.join("\n")
             ),
         };

@@ -234,7 +234,7 @@ async fn an_answer_at_once_that_does_not_pass_its_check_is_worked_on_after_all()
 async fn an_item_is_done_only_after_a_call_that_did_something_for_it() {
     let world = world(vec![
         when("Work by a plan", plan(&[("a", "active"), ("b", "pending")])),
-        when("Next: a", plan(&[("a", "done"), ("b", "active")])),
+        when("Next: a", plan(&[("a", "done"), ("b", "pending")])),
         when(
             "Not ticked off, as no call has done anything for it since it was begun: `a`",
             call("look", "a"),
@@ -364,9 +364,6 @@ impl Tool for Copier {
             .lock()
             .unwrap()
             .push(format!("{} {way}", call.name));
-        if call.name == COPY && *way == json!(9) {
-            return Err(ToolError::Rejected("the workspace is too large".into()));
-        }
         Ok(ToolOutput {
             data: Some(json!({"path": std::env::temp_dir()})),
             ..ToolOutput::text(format!("{} of {way}", call.name))
@@ -503,10 +500,7 @@ async fn without_a_check_the_model_judges_what_the_tries_came_to() {
 
 #[tokio::test]
 async fn where_no_try_did_it_nothing_is_kept_and_the_run_goes_on_by_itself() {
-    let mut lines = vec![when(
-        "did not do it; nothing of theirs is here",
-        call("send", "own"),
-    )];
+    let mut lines = vec![when("nothing of theirs is here", call("send", "own"))];
     lines.push(when("did own", finish("myself")));
     lines.extend(failing("x"));
     lines.insert(2, when("This was tried before", call("look", "x")));
@@ -533,25 +527,14 @@ async fn where_no_try_did_it_nothing_is_kept_and_the_run_goes_on_by_itself() {
 
 #[tokio::test]
 async fn checks_that_fail_twice_make_a_run_that_may_choose_search() {
-    let (world, copying) = searching(
-        vec![
-            when("do it", choose("react")),
-            finish("1"),
-            when("exit code 1", finish("2")),
-            // A try chooses nothing: it is told how it is done.
-            when("never said", finish("")),
-        ],
-        &[1, 2, 0, 0],
-    );
-    let mut lines = vec![
+    let lines = vec![
         when("When you finish, `test`", choose("react")),
         when("Go on.", finish("1")),
         when("exit code 1", finish("2")),
+        // A try does not choose: it is told how it is done.
+        when("there is no tool `choose_strategy`", finish("tried")),
     ];
-    lines.push(when("there is no tool `choose_strategy`", finish("tried")));
-    let model = gpak_kernel::model::scripted::Scripted::new(lines);
-    let mut world = world;
-    world.model(Arc::new(model));
+    let (world, copying) = searching(lines, &[1, 2, 0, 0]);
     assert_eq!(
         drive(&world.driver, checked(Choice::Auto)).await,
         completed("tried")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     check, child,
-    place::{Place, call, finish},
+    place::{Place, call, finish, when},
 };
 
 /// Every effect: pure, reversible, irreversible. The last two lines are what a model does that was told
@@ -154,4 +154,36 @@ fn a_parent_and_its_child_killed_at_any_append_end_the_same() {
         let names: Vec<_> = place.files().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a.txt", "b.txt"], "{at}: undone");
     });
+}
+
+#[test]
+fn a_search_killed_at_any_append_ends_the_same_and_leaves_no_copy_behind() {
+    let script = [
+        when(
+            "do it",
+            call(
+                "write_file",
+                json!({"path": "new/out.txt", "content": "tried\n"}),
+            ),
+        ),
+        when("wrote new/out.txt", finish("tried it")),
+        when("in several ways", call("choose_best", json!({"best": 2}))),
+    ];
+    after_every_kill(
+        &script,
+        &["--strategy", "search"],
+        "tried it",
+        |place, at| {
+            assert_eq!(place.read("new/out.txt"), "tried\n", "{at}");
+            let copies = std::fs::read_dir(place.home().join("copies"));
+            assert_eq!(
+                copies.map_or(0, Iterator::count),
+                0,
+                "{at}: copies are left"
+            );
+            place.gpak(&["undo"]).with_code(0);
+            let names: Vec<_> = place.files().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, ["a.txt", "b.txt"], "{at}: undone");
+        },
+    );
 }

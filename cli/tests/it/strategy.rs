@@ -124,10 +124,8 @@ fn what_changed_meanwhile_is_not_overwritten() {
         "deleted gone/b.txt",
         call("run_command", json!({"command": meanwhile})),
     );
-    script.push(when(
-        "changed in the workspace meanwhile",
-        finish("left alone"),
-    ));
+    let give_up = finish("left alone");
+    script.insert(0, when("changed in the workspace meanwhile", give_up));
     let model = place.script(&script);
     let args = [
         "run",

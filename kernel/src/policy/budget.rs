@@ -47,8 +47,10 @@ pub struct Spent {
 impl Spent {
     /// Adds one reply.
     pub(crate) fn add(&mut self, usage: &Usage) {
-        self.steps += 1;
-        self.tokens += usage.input.saturating_sub(usage.cached) + usage.output;
+        self.steps = self.steps.saturating_add(1);
+        let fresh = usage.input.saturating_sub(usage.cached);
+        let tokens = fresh.saturating_add(usage.output);
+        self.tokens = self.tokens.saturating_add(tokens);
         self.cost += usage.cost;
     }
 

@@ -231,38 +231,8 @@ impl Machine {
         };
         match control {
             Control::Delegate => self.allowed(spec, id, call),
-            Control::Strategy => match choose::decide(&self.state, call) {
-                Ok((change, told)) => {
-                    Next::Record(vec![change, done(id, call, told.to_owned(), Label::Own)])
-                }
-                Err(why) => refuse(id, &call.name, Refusal::Repetition, why),
-            },
-            Control::Best => {
-                let best = call.args.get("best").and_then(Value::as_u64).unwrap_or(0);
-                match u32::try_from(best) {
-                    Ok(way) if search::can_be_best(&self.state, way) => {
-                        record(done(id, call, "It is kept.".to_owned(), Label::Own))
-                    }
-                    _ => refuse(id, &call.name, Refusal::Schema, "there is no such try".into()),
-                }
-            }
-            Control::Finish => {
-                match self.objection(spec) {
-                    None => {}
-                    Some(Objection::Act(next)) => return next,
-                    Some(Objection::Refuse(by, message, from)) => {
-                        let outcome = CallOutcome::Refused { by, message };
-                        return record(finished(id, &call.name, outcome, from));
-                    }
-                }
-                let mut events = vec![done(id, call, text("answer"), Label::Own)];
-                for later in self.state.open.iter().filter(|open| open.id > id) {
-                    let name = self.state.call(later.id).map_or("", |call| &call.name);
-                    let message = "the run ended before it".to_owned();
-                    events.push(refusal(later.id, name, Refusal::Finished, message));
-                }
-                Next::Record(events)
-            }
+            Control::Strategy | Control::Best => self.choice(id, call, control),
+            Control::Finish => self.finish(spec, id, call, text("answer")),
             Control::Plan => {
                 let items = call.args.get("items").cloned().unwrap_or_default();
                 match serde_json::from_value::<Vec<PlanItem>>(items) {
@@ -286,6 +256,48 @@ impl Machine {
                 Refusal::Permission,
                 "nobody is there to answer; decide yourself and say in your answer what you assumed"
                     .into(),
+            ),
+        }
+    }
+
+    fn finish(&self, spec: &RunSpec, id: CallId, call: &ToolCall, answer: String) -> Next {
+        match self.objection(spec) {
+            None => {}
+            Some(Objection::Act(next)) => return next,
+            Some(Objection::Refuse(by, message, from)) => {
+                let outcome = CallOutcome::Refused { by, message };
+                return record(finished(id, &call.name, outcome, from));
+            }
+        }
+        let mut events = vec![done(id, call, answer, Label::Own)];
+        for later in self.state.open.iter().filter(|open| open.id > id) {
+            let name = self.state.call(later.id).map_or("", |call| &call.name);
+            let message = "the run ended before it".to_owned();
+            events.push(refusal(later.id, name, Refusal::Finished, message));
+        }
+        Next::Record(events)
+    }
+
+    /// The model says how the task is done, or which try of it is the best.
+    fn choice(&self, id: CallId, call: &ToolCall, control: Control) -> Next {
+        if control == Control::Strategy {
+            return match choose::decide(&self.state, call) {
+                Ok((change, told)) => {
+                    Next::Record(vec![change, done(id, call, told.to_owned(), Label::Own)])
+                }
+                Err(why) => refuse(id, &call.name, Refusal::Repetition, why),
+            };
+        }
+        let best = call.args.get("best").and_then(Value::as_u64).unwrap_or(0);
+        match u32::try_from(best) {
+            Ok(way) if search::can_be_best(&self.state, way) => {
+                record(done(id, call, "It is kept.".to_owned(), Label::Own))
+            }
+            _ => refuse(
+                id,
+                &call.name,
+                Refusal::Schema,
+                "there is no such try".into(),
             ),
         }
     }

@@ -190,7 +190,7 @@ impl State {
             Event::MessageReceived { text, from } => self.say(text, from.clone()),
             Event::ModelReplied { reply } => self.replied(reply),
             Event::ModelFailed { error } => {
-                self.spent.steps += 1;
+                self.spent.steps = self.spent.steps.saturating_add(1);
                 self.model_failures.push(error.clone());
             }
             Event::ToolStarted { call, attempt, .. } => self.stage(*call, Stage::Started(*attempt)),
@@ -387,7 +387,8 @@ impl State {
             && !matches!(entry.event, Event::RunResumed { .. });
         if let (true, Some(last)) = (working, self.last_time) {
             let ms = entry.time.duration_since(last).as_millis();
-            self.spent.wall_ms += u64::try_from(ms).unwrap_or(0);
+            let ms = u64::try_from(ms).unwrap_or(0);
+            self.spent.wall_ms = self.spent.wall_ms.saturating_add(ms);
         }
         self.last_time = Some(entry.time);
     }

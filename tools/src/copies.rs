@@ -420,7 +420,8 @@ fn size_within(path: &Path, room: u64, stop: &Stop) -> Option<u64> {
         .flatten()
     {
         stop.check().ok()?;
-        size += entry.metadata().map_or(0, |metadata| metadata.len());
+        let metadata = entry.metadata().ok().filter(|metadata| metadata.is_file());
+        size += metadata.map_or(0, |metadata| metadata.len());
         if size > room {
             return None;
         }

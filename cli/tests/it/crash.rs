@@ -100,10 +100,16 @@ fn a_run_killed_at_any_append_ends_the_same() {
     }
 }
 
-/// Kills a run at every append in turn and resumes it, until it is no longer killed; then looks.
-fn after_every_kill(script: &[Value], more: &[&str], answer: &str, look: impl Fn(&Place, &str)) {
-    for when in ["before", "after"] {
-        let mut append = 1;
+/// Kills a run at every append in turn and resumes it, until it is no longer killed; then looks. With
+/// `step` 2, before the odd ones and after the even ones.
+fn after_every_kill(
+    script: &[Value],
+    more: &[&str],
+    (answer, step): (&str, usize),
+    look: impl Fn(&Place, &str),
+) {
+    for (when, first) in [("before", 1), ("after", step)] {
+        let mut append = first;
         loop {
             let place = place();
             let model = place.script(script);
@@ -119,7 +125,7 @@ fn after_every_kill(script: &[Value], more: &[&str], answer: &str, look: impl Fn
                 place.gpak(&["runs", "replay"]).with_code(0);
                 look(&place, &at);
             }
-            append += 1;
+            append += step;
         }
         assert!(append > 10, "only {append} appends were tried");
     }
@@ -130,7 +136,7 @@ fn a_run_with_a_check_killed_at_any_append_ends_the_same() {
     after_every_kill(
         &check::mended(),
         &["--check", check::CHECK],
-        "now",
+        ("now", 1),
         |place, at| {
             assert_eq!(place.read("out.txt"), "right\n", "{at}");
             // A check that was running is run again, as checks may be.
@@ -146,7 +152,7 @@ fn a_parent_and_its_child_killed_at_any_append_end_the_same() {
         .into_iter()
         .map(|line| serde_json::from_str(&line.to_string().replace("\"one\"", "\"a\"")).unwrap())
         .collect();
-    after_every_kill(&script, &[], "all done", |place, at| {
+    after_every_kill(&script, &[], ("all done", 1), |place, at| {
         assert_eq!(place.read("a.txt"), "two\n", "{at}");
         assert_eq!(place.read("deep/part.txt"), "part\n", "{at}");
         assert_eq!(place.read("whole.txt"), "whole\n", "{at}");
@@ -172,7 +178,7 @@ fn a_search_killed_at_any_append_ends_the_same_and_leaves_no_copy_behind() {
     after_every_kill(
         &script,
         &["--strategy", "search"],
-        "tried it",
+        ("tried it", 2),
         |place, at| {
             assert_eq!(place.read("new/out.txt"), "tried\n", "{at}");
             let copies = std::fs::read_dir(place.home().join("copies"));

@@ -157,7 +157,7 @@ async fn the_model_chooses_with_its_first_reply_and_may_do_nothing_else_in_it() 
     ]);
     let choices = watched(&mut world);
     assert_eq!(world.run(by(Choice::Auto)).await, completed("ok"));
-    let choices = choices.lock().unwrap();
+    let choices = choices.lock().unwrap().clone();
     assert_eq!(choices[0], ["choose_strategy"]);
     assert_eq!(choices[1], ["update_plan"]);
     assert!(

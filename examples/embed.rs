@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         budget: Budget::default(),
         permissions: Permissions::default(), // looks, and changes nothing
         attended: false,
+        conversation: false,
         origin: None,
         check: Vec::new(),
         strategy: None,
@@ -43,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
+        repository: Default::default(),
         stop: Default::default(),
     };
     let run = RunId::random();

@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a task in a folder until it is done
     Run(RunArgs),
+    /// Talk with a model that works in a folder: messages, approvals, undo; standard input where there is no terminal
+    Chat(ChatArgs),
     /// Go on with a run that was interrupted, is out of budget, or waits for somebody
     Resume(ResumeArgs),
     /// Look at runs: list, show, events, fork, replay, verify, export
@@ -151,6 +153,36 @@ impl From<StrategyArg> for Choice {
             StrategyArg::Search => Self::Search,
         }
     }
+}
+
+/// `gpak chat`
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The first message, in your words; without one you are asked for it
+    #[arg(value_name = "MESSAGE")]
+    pub message: Vec<String>,
+
+    /// Go on with this conversation [default: the latest]
+    #[arg(short, long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
+
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub place: Place,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub bounds: Bounds,
 }
 
 /// `gpak resume`
@@ -370,7 +402,8 @@ pub enum ConfigCommand {
     Paths,
 }
 
-fn allow(text: &str) -> Result<Rule, String> {
+/// `TOOL` or `TOOL:ARGUMENT=PATTERN`, allowed.
+pub fn allow(text: &str) -> Result<Rule, String> {
     rule(Access::Allow, text)
 }
 

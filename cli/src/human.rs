@@ -28,7 +28,7 @@ impl Human for Terminal {
     async fn ask(&self, waiting: &Waiting, preview: Option<&str>) -> Option<Answer> {
         let question = question(waiting, preview)?;
         let ask = match waiting {
-            Waiting::Question { .. } => ask_text,
+            Waiting::Question { .. } | Waiting::Message => ask_text,
             Waiting::InDoubt { .. } => ask_what_became,
             _ => ask_leave,
         };
@@ -63,6 +63,7 @@ fn question(waiting: &Waiting, preview: Option<&str>) -> Option<String> {
             in_short(call)
         ),
         Waiting::Question { text, .. } => format!("\n{text}\n> "),
+        Waiting::Message => "\n> ".to_owned(),
         Waiting::Driver(_) => return None,
     })
 }

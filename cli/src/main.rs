@@ -2,6 +2,8 @@
 
 mod args;
 mod bench;
+mod chat;
+mod choice;
 mod commands;
 mod crash;
 mod failure;
@@ -72,6 +74,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let json = cli.json;
     match cli.command {
         Command::Run(args) => commands::run::run(&home, args, json).await,
+        Command::Chat(args) => chat::chat(&home, args, json).await,
         Command::Resume(args) => commands::run::resume(&home, args, json).await,
         Command::Runs(command) => commands::runs::runs(&home, command, json).await,
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,

@@ -3,7 +3,8 @@
 use std::{fmt, path::Path, process::Command};
 
 use gpak_kernel::model::{
-    ModelError, Price, ollama,
+    ModelError, Price,
+    ollama::{self, KeepAlive},
     openai::{self, Api, Connection, Key},
 };
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use crate::{failure::Failure, home::Home};
 pub struct ServerSettings {
     /// Its address, as in `http://127.0.0.1:8080/v1`.
     pub base_url: Option<String>,
+    /// The model that is used where none is named.
+    pub model: Option<String>,
     /// The key it wants.
     pub api_key: Option<Secret>,
     /// A command that prints the key, as in `pass show openai`.
@@ -28,6 +31,8 @@ pub struct ServerSettings {
     pub price: Option<Price>,
     /// Whether the model makes native tool calls; it is asked once where this is not said.
     pub native_tools: Option<bool>,
+    /// How long a model stays loaded after a reply; only Ollama is told.
+    pub keep_alive: Option<KeepAlive>,
 }
 
 /// Which form of OpenAI's protocol is spoken.
@@ -57,6 +62,7 @@ impl ServerSettings {
         let quoted = |text: &String| format!("{text:?}");
         let given = [
             ("base_url", self.base_url.as_ref().map(quoted)),
+            ("model", self.model.as_ref().map(quoted)),
             ("api_key", self.api_key.as_ref().map(|_| "\"***\"".into())),
             ("api_key_cmd", self.api_key_cmd.as_ref().map(quoted)),
             ("api", self.api.map(|api| format!("{api:?}").to_lowercase())),
@@ -64,6 +70,13 @@ impl ServerSettings {
             (
                 "native_tools",
                 self.native_tools.map(|native| native.to_string()),
+            ),
+            (
+                "keep_alive",
+                self.keep_alive.as_ref().map(|time| match time {
+                    KeepAlive::Seconds(seconds) => seconds.to_string(),
+                    KeepAlive::Text(text) => quoted(text),
+                }),
             ),
             (
                 "price",
@@ -166,15 +179,37 @@ pub fn ollama(
     settings: &ServerSettings,
     name: &str,
 ) -> Result<ollama::Options, Failure> {
-    let url = settings.url("OLLAMA_HOST");
-    let mut connection = Connection::new(url.map_or_else(|| ollama::LOCAL.to_owned(), address));
+    let mut connection = Connection::new(ollama_address(settings));
     connection.key = settings.key("OLLAMA_API_KEY")?;
     let mut options = ollama::Options::new(connection, name);
     options.window = settings.window;
     options.price = settings.price;
     options.native_tools = settings.native_tools;
+    options.keep_alive = settings.keep_alive.clone();
     options.probes = Some(probes(&home.cache));
     Ok(options)
+}
+
+/// Where Ollama is looked for.
+pub fn ollama_address(settings: &ServerSettings) -> String {
+    let url = settings.url("OLLAMA_HOST");
+    url.map_or_else(|| ollama::LOCAL.to_owned(), address)
+}
+
+/// Where OpenAI's protocol is spoken.
+pub fn openai_address(settings: &ServerSettings) -> String {
+    let url = settings.url("OPENAI_BASE_URL");
+    url.unwrap_or_else(|| openai::OPENAI.to_owned())
+}
+
+/// An address without the name and the password that may be in it.
+pub fn shown(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let secret = host.rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", rest.get(secret..).unwrap_or_default())
 }
 
 /// An address as `OLLAMA_HOST` has it: the scheme may be left out, and a server that listens on every
@@ -228,6 +263,19 @@ mod tests {
         let shown = format!("{settings:?} {:?} {options:?}", settings.lines());
         assert!(!shown.contains("sk-secret"), "{shown}");
         assert!(shown.contains("***"), "{shown}");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (address, is) in [
+            (
+                "http://me:secret@box.lan:1/v1?a@b",
+                "http://box.lan:1/v1?a@b",
+            ),
+            ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ] {
+            assert_eq!(shown(address), is);
+        }
     }
 
     #[test]

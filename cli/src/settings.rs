@@ -67,9 +67,9 @@ impl<T> Setting<T> {
 /// All that can be set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The model, as `provider/name`; None is the default embedded one.
+    /// The model, as `provider/name`; None is what is there (see [`choice`](crate::choice)).
     pub model: Setting<Option<String>>,
-    /// Tokens of an embedded model's window.
+    /// Tokens of an embedded or a scripted model's window.
     pub window: Setting<u32>,
     /// Steps of a run.
     pub steps: Setting<u32>,
@@ -395,11 +395,27 @@ fn read(path: &Path) -> Result<Option<SettingsFile>, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(error) => return Err(file(path)(error)),
     };
-    let said = toml::from_str(&text).map_err(|why| {
+    parse(&text).map(Some).map_err(|why| {
         Failure::usage(format!("{} cannot be read:\n{why}", path.display()))
             .help("mend the file; `gpak config show` lists the settings there are")
-    })?;
-    Ok(Some(said))
+    })
+}
+
+/// Whether the text of a file can be read as settings. Err says what is wrong with it.
+pub fn check(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
+/// The settings in the text of a file.
+fn parse(text: &str) -> Result<SettingsFile, String> {
+    let said: SettingsFile = toml::from_str(text).map_err(|why| why.to_string())?;
+    let openai = said.openai.as_ref();
+    if openai.is_some_and(|server| server.keep_alive.is_some()) {
+        return Err(
+            "openai.keep_alive: only Ollama keeps models by time; it is ollama.keep_alive".into(),
+        );
+    }
+    Ok(said)
 }
 
 #[cfg(test)]

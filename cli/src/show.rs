@@ -3,7 +3,7 @@
 pub mod live;
 pub mod tree;
 
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
 use gpak_kernel::{event::Strategy, model::ToolCall, policy::Spent};
 use serde_json::Value;
@@ -64,6 +64,26 @@ pub fn shorten(text: &str, width: usize) -> String {
     short
 }
 
+/// Without what could move the cursor or colour the screen: text that came from elsewhere.
+pub fn plain(text: &str) -> String {
+    let is_harmless = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(is_harmless).collect()
+}
+
+/// Whether standard error takes colour.
+pub fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// In that colour (an SGR parameter), where there is colour.
+pub fn tinted(text: &str, tint: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{tint}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
 /// White space, line ends included, as single spaces.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -88,7 +108,8 @@ pub fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{s}")
 }
 
-fn thousands(number: u64) -> String {
+/// `950`, `12.3k`.
+pub fn thousands(number: u64) -> String {
     if number < 1000 {
         number.to_string()
     } else {

@@ -11,26 +11,27 @@ use gpak_kernel::{
     event::RunId,
     journal::{Journal, RunFilter},
     model::{
-        Model, ModelError,
+        Model, ModelError, ModelProfile,
         catalogue::{Catalogue, Store},
         embedded::{self, Embedded},
         ollama::Ollama,
         openai::OpenAi,
+        resilience::{BreakerSettings, Guarded},
         scripted::Scripted,
     },
     run::{Driver, Human, SystemClock, child::Delegate},
     tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
-use gpak_tools::{builtin, copies};
+use gpak_tools::{ReadHistory, builtin, copies, repository};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    crash,
+    choice, crash,
     failure::{Failure, file},
     home::Home,
     pulling, servers,
-    settings::Settings,
+    settings::{Origin, Settings},
 };
 
 /// Tokens from which a window is large.
@@ -67,20 +68,48 @@ pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
     Ok(crash::wrap(Arc::new(opened.journal)))
 }
 
-/// The driver of runs in one process.
+/// The driver of runs in one process, in a workspace whose repository may have something to say. Says so
+/// if some of that cannot be used.
 pub fn driver(
+    home: &Home,
+    workspace: &Path,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    let found = repository(home, workspace, model.profile().window);
+    for notice in &found.notices {
+        eprintln!("gpak: {notice}");
+    }
+    let driver = driver_of_none(home, model, human, stop)?;
+    Ok(Driver {
+        toolbox: toolbox(home, driver.model.profile(), &driver.journal, found.tool)?,
+        repository: found.repository,
+        ..driver
+    })
+}
+
+/// What the workspace's repository says, for a model with a window of so many tokens.
+pub fn repository(home: &Home, workspace: &Path, window: u32) -> repository::Found {
+    repository::read(workspace, &home.protected(), output_bytes(window))
+}
+
+/// A driver of what needs no workspace: undoing and forking.
+pub fn driver_of_none(
     home: &Home,
     model: Arc<dyn Model>,
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
+    let journal = journal(home)?;
     Ok(Driver {
-        journal: journal(home)?,
-        toolbox: toolbox(home, model.profile().window)?,
+        toolbox: toolbox(home, model.profile(), &journal, None)?,
+        journal,
         model,
         human,
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
+        repository: context::Repository::default(),
         stop,
     })
 }
@@ -103,13 +132,27 @@ pub fn offer_delegate(driver: &mut Driver, settings: &Settings) -> Result<(), Fa
     Ok(())
 }
 
-/// The tools of this user, for a model with a window of so many tokens.
-pub fn toolbox(home: &Home, window: u32) -> Result<Toolbox, Failure> {
+/// The tools of this user, for such a model, with one that the workspace's repository brings.
+pub fn toolbox(
+    home: &Home,
+    model: &ModelProfile,
+    journal: &Arc<dyn Journal>,
+    of_repository: Option<Arc<dyn Tool>>,
+) -> Result<Toolbox, Failure> {
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
-    options.output_bytes = output_bytes(window);
+    options.output_bytes = output_bytes(model.window);
+    let mut tools = builtin::all(&options);
+    // A model that is held to steps is small, and each tool it is told of makes it choose worse.
+    if model.native_tools {
+        tools.push(builtin::pin_fact());
+    }
+    tools.push(Arc::new(ReadHistory::new(
+        journal.clone(),
+        options.output_bytes,
+    )));
     let copies = copies::all(&options, &home.copies, copies::Limits::default());
-    Toolbox::new(builtin::all(&options))
+    Toolbox::new(tools.into_iter().chain(of_repository))
         .and_then(|toolbox| toolbox.with_hidden(copies))
         .map_err(|why| Failure::new(why.to_string()))
 }
@@ -141,8 +184,39 @@ pub fn models(home: &Home) -> Result<Store, Failure> {
     Ok(Store::new(catalogue, home.models()))
 }
 
-/// The model of that id, or the one that the settings name, or the default one; fetched first if it is
-/// known and not here, connected to if it is behind a server.
+/// The model that the settings name, or else what is there: see [`choice`]. What was chosen unasked is
+/// said, unless `quiet`.
+pub async fn mind_at_hand(
+    home: &Home,
+    settings: &Settings,
+    quiet: bool,
+    stop: &CancellationToken,
+) -> Result<Mind, Failure> {
+    if settings.model.value.is_some() {
+        return mind(home, settings, None, stop).await;
+    }
+    let say = |line: String| {
+        if !quiet {
+            eprintln!("gpak: {line}");
+        }
+    };
+    let mut tried = Vec::new();
+    loop {
+        let chosen = choice::choose(settings, &tried).await;
+        let Some(id) = chosen.id() else {
+            return mind(home, settings, None, stop).await;
+        };
+        say(format!("using {id}: {}", chosen.why()));
+        match mind(home, settings, Some(&id), stop).await {
+            Err(why) if !stop.is_cancelled() => say(format!("{id} is passed over: {why}")),
+            other => return other,
+        }
+        tried.push(chosen.source);
+    }
+}
+
+/// The model of that id, or the one that the settings name, or the default embedded one; fetched first
+/// if it is known and not here, connected to if it is behind a server.
 pub async fn mind(
     home: &Home,
     settings: &Settings,
@@ -151,7 +225,11 @@ pub async fn mind(
 ) -> Result<Mind, Failure> {
     let id = id.or(settings.model.value.as_deref());
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
-        let script = Arc::new(Scripted::read(Path::new(path))?);
+        let mut script = Scripted::read(Path::new(path))?;
+        if settings.window.origin != Origin::BuiltIn {
+            script = script.with_window(settings.window.value);
+        }
+        let script = Arc::new(script);
         return Ok(Mind {
             model: script.clone(),
             script: Some(script),
@@ -184,15 +262,20 @@ fn served<'a>(
         ("openai", name) => Some(Box::pin(async move {
             let options = servers::openai(home, &settings.openai.value, name)?;
             let model = OpenAi::connect(options).await;
-            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+            guarded(model.map_err(servers::unconnected)?)
         })),
         ("ollama", name) => Some(Box::pin(async move {
             let options = servers::ollama(home, &settings.ollama.value, name)?;
             let model = Ollama::connect(options).await;
-            Ok(Arc::new(model.map_err(servers::unconnected)?) as Arc<dyn Model>)
+            guarded(model.map_err(servers::unconnected)?)
         })),
         _ => None,
     }
+}
+
+/// A model whose server is left alone for a while when it fails again and again.
+fn guarded(model: impl Model + 'static) -> Result<Arc<dyn Model>, Failure> {
+    Ok(Arc::new(Guarded::new(model, BreakerSettings::default())))
 }
 
 /// The file of an embedded model, fetched first if it is known and not here, and how to open it.
@@ -204,7 +287,9 @@ pub async fn embedded_file(
 ) -> Result<(PathBuf, embedded::Options), Failure> {
     let store = models(home)?;
     let default = store.catalogue().default_entry().map(|entry| entry.id());
-    let id = id.map(str::to_owned).or(default).unwrap_or_default();
+    // `embedded` alone, as in the settings, is the default one.
+    let id = id.filter(|id| *id != "embedded").map(str::to_owned);
+    let id = id.or(default).unwrap_or_default();
     if !id.starts_with("embedded/") {
         return Err(unknown(&id));
     }
@@ -219,8 +304,8 @@ pub async fn embedded_file(
 
 fn unknown(id: &str) -> Failure {
     Failure::usage(format!("there is no model `{id}`")).help(
-        "a model is named as `embedded/NAME` (`gpak models list` shows the names), \
-         `embedded//path/to/file.gguf`, `openai/NAME` (any OpenAI-compatible server) or \
+        "a model is named as `embedded` (the default one), `embedded/NAME` (`gpak models list` shows \
+         the names), `embedded//path/to/file.gguf`, `openai/NAME` (any OpenAI-compatible server) or \
          `ollama/NAME`",
     )
 }

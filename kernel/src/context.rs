@@ -1,14 +1,37 @@
 //! What the model is shown: a pure function of the run's state and the model's window.
 //!
-//! The conversation is shown as it is until it fills three quarters of the window. Then the results of
-//! the oldest calls are left out, down to half the window, and that is an event: between two
-//! compactions what was sent before is a prefix of what is sent next, so caches hold.
+//! In this order: the system prompt (with the tools), what the repository says of itself, the task, what
+//! the user said since, the digest of the steps that were replaced, and the latest steps as they were.
+//! What a run remembers of other runs will stand behind what the repository says.
+//!
+//! The steps are shown as they were until they fill three quarters of the window. Then the oldest are
+//! replaced by a digest, and that is an event: between two such events what was sent before is a prefix of
+//! what is sent next, so caches hold. Only what no window could hold is shortened before that: each piece
+//! has a share of the window ([`Room`]), and what is over it is shown by its head and its tail.
+//!
+//! Nothing is lost by it. The journal has all of it, and the tool [`READ_HISTORY`] reads it. A model is
+//! offered that tool once something was left out and not before, as it costs attention and has nothing to
+//! say; the tools are the beginning of the prompt, so that moment is an event too, even where nothing but
+//! the middle of one result is left out.
+
+mod digest;
+mod repository;
+mod room;
+mod shorten;
+mod view;
+
+pub use repository::{Notes, Repository, Skill};
+pub use room::size;
+
+use std::borrow::Cow;
+
+use room::Room;
+use view::View;
 
 use crate::{
-    event::{CallOutcome, Event, RunSpec, Setup, Strategy},
-    label::Label,
-    model::{CallId, Message, Request, Sampling},
-    run::{State, Turn, check},
+    event::{Event, PauseReason, RunSpec, Setup, Strategy},
+    model::{Request, Sampling},
+    run::{State, check},
     strategy,
 };
 
@@ -18,171 +41,133 @@ Work step by step: think about what is still missing, make one call, look at its
 what results say; never guess what a file contains. Do exactly what the task asks, no more. When \
 everything the task asks for is done, call finish with the answer.";
 
-/// Bytes of text that make a token, about: measured on code and English, on the low side.
-const BYTES_A_TOKEN: usize = 3;
-/// Tokens that a message takes beside its text.
-const TOKENS_A_MESSAGE: usize = 8;
+/// The tool that reads what is left out. It is among a run's tools from the start, and offered to the model
+/// once something is left out.
+pub const READ_HISTORY: &str = "read_history";
+
+/// How often what the latest steps hold is halved before even these give way to the digest.
+const HALVINGS: u32 = 6;
 
 /// The next request.
 pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
-    let mut messages = vec![
-        Message::System {
-            text: setup.instructions.clone(),
-        },
-        Message::User {
-            text: spec.task.clone() + &check::notice(&spec.check),
-            label: Label::User,
-        },
-    ];
-    for turn in &state.turns {
-        show(turn, state, state.compacted_through, &mut messages);
-    }
+    let room = Room::of(state, spec, setup);
+    let view = View::new(state, spec, setup, &room);
     Request {
-        messages,
-        tools: setup.tools.clone().into(),
+        messages: view.messages(),
+        tools: view.tools().into(),
         barred: strategy::barred(state, spec, setup),
-        sampling: sampling(state, setup),
+        sampling: Sampling {
+            max_tokens: room.reply,
+            ..sampling(state)
+        },
     }
 }
 
-/// The compaction that is due before the next request, if one is.
-pub fn compact(state: &State, setup: &Setup) -> Option<Event> {
-    let window = setup.model.window as usize;
-    let fixed = setup.instructions.len() + setup.tools.iter().map(tool_size).sum::<usize>();
-    let fixed = fixed / BYTES_A_TOKEN;
-    if fixed + size(state, state.compacted_through) <= window / 4 * 3 {
-        return None;
+/// What must happen before the next request: a compaction, or, in a window that not even the instructions
+/// fit into, a pause.
+pub fn due(state: &State, spec: &RunSpec, setup: &Setup) -> Option<Event> {
+    let room = Room::of(state, spec, setup);
+    if let Some(message) = room.complaint() {
+        return Some(pause(message));
     }
-    let newest = state.replies.saturating_sub(1);
-    let through = (state.compacted_through + 1..=newest)
-        .find(|through| fixed + size(state, *through) <= window / 2)
-        .unwrap_or(newest);
-    (through > state.compacted_through).then_some(Event::ContextCompacted {
+    let view = View::new(state, spec, setup, &room);
+    if view.size() <= room.request {
+        let first = state.compaction.is_none() && view.leaves_out();
+        return first.then_some(Event::ContextCompacted {
+            through_reply: 0,
+            halvings: 0,
+            window: None,
+        });
+    }
+    // Where all is replaced already, the shares of the window were not kept to.
+    let replaced = state.compaction.as_ref().map_or(0, |done| done.turns);
+    Some(match replaced < state.turns.len() {
+        true => make_room(&view, &room, None),
+        false => pause(room.too_much()),
+    })
+}
+
+/// What must happen after the model said that the last request was over its window, of which it may have
+/// said how long it is: by our count it is no longer than what was sent.
+pub fn overflowed(state: &State, spec: &RunSpec, setup: &Setup, limit: u32) -> Event {
+    let room = Room::of(state, spec, setup);
+    let sent = View::new(state, spec, setup, &room).size();
+    let sent = u32::try_from(sent).unwrap_or(u32::MAX);
+    let window = match limit {
+        0 => sent,
+        limit => limit.min(sent),
+    };
+    let narrower = Room::within(window, state, spec, setup);
+    if let Some(message) = narrower.complaint() {
+        return pause(message);
+    }
+    let view = View::new(state, spec, setup, &narrower);
+    make_room(&view, &narrower, Some(window))
+}
+
+/// The compaction that a user asks for, whether or not the window is full: all but the latest step. None if
+/// no more can be left out.
+pub fn on_request(state: &State) -> Option<Event> {
+    let through = state.replies.saturating_sub(1);
+    (through > state.compacted_through()).then_some(Event::ContextCompacted {
         through_reply: through,
+        halvings: 0,
+        window: None,
     })
 }
 
-/// The compaction that is due after the model said that the last request was too large.
-pub fn compact_further(state: &State) -> Option<Event> {
-    let shown = state.replies.saturating_sub(state.compacted_through);
-    (shown > 1).then(|| Event::ContextCompacted {
-        through_reply: state.compacted_through + shown / 2,
-    })
+/// The compaction after which the request fits.
+///
+/// Whole steps go first, the oldest ones, so many that there is room to go on; the latest step stays. Where
+/// even that is too much, it is shortened; and where that is not enough, it goes too.
+fn make_room(view: &View<'_>, room: &Room, window: Option<u32>) -> Event {
+    let compacted = |through_reply, halvings| Event::ContextCompacted {
+        through_reply,
+        halvings,
+        window,
+    };
+    let sizes = view.sizes_behind();
+    if let Some((through, _)) = sizes.iter().find(|(_, size)| *size <= room.steps) {
+        return compacted(*through, 0);
+    }
+    let latest = sizes.last().map_or(0, |(through, _)| *through);
+    let halvings = (0..=HALVINGS).find(|halvings| view.size_behind(latest, *halvings) <= room.rest);
+    match halvings {
+        Some(halvings) => compacted(latest, halvings),
+        None => compacted(latest + 1, 0),
+    }
 }
 
-fn sampling(state: &State, setup: &Setup) -> Sampling {
-    // After a reply that made no sense, the same draw would make none again.
+fn pause(message: String) -> Event {
+    Event::RunPaused {
+        reason: PauseReason::Model { message },
+    }
+}
+
+/// The task as the model is told it, with the checks that its answer must pass.
+fn task(spec: &RunSpec) -> Cow<'_, str> {
+    match spec.check.as_slice() {
+        [] => Cow::Borrowed(&spec.task),
+        checks => Cow::Owned(spec.task.clone() + &check::notice(checks)),
+    }
+}
+
+fn sampling(state: &State) -> Sampling {
+    // After a reply that made no sense, the same draw would make none again; nor does the most likely
+    // reply lead on from where it led round in a circle.
     let stray = state.model_failures.len() as u64;
     // Nor would several tries of one task differ.
     let parent = state.spec.as_ref().and_then(|spec| spec.parent);
     let way = u64::from(parent.map_or(0, |parent| parent.way));
     let explore = state.strategy == Strategy::Explore || stray > 0 || way > 1;
+    let stuck = state.progress.repeats > 0 || state.progress.failures > 1;
     Sampling {
-        temperature: if explore { 0.7 } else { 0.0 },
+        temperature: match (explore, stuck) {
+            (true, _) => 0.7,
+            (false, true) => 0.4,
+            (false, false) => 0.0,
+        },
         seed: u64::from(state.replies) + stray + 1000 * way,
-        max_tokens: (setup.model.window / 4).min(2048),
+        ..Sampling::default()
     }
-}
-
-fn show(turn: &Turn, state: &State, compacted_through: u32, messages: &mut Vec<Message>) {
-    match turn {
-        Turn::Said { text, label } => messages.push(Message::User {
-            text: text.clone(),
-            label: label.clone(),
-        }),
-        Turn::Replied {
-            number,
-            reply,
-            results,
-        } => {
-            let id = |index| CallId {
-                reply: *number,
-                index,
-            };
-            let calls = (0..).zip(&reply.calls);
-            messages.push(Message::Assistant {
-                thought: reply.thought.clone(),
-                text: reply.text.clone(),
-                calls: calls
-                    .clone()
-                    .map(|(index, call)| (id(index), call.clone()))
-                    .collect(),
-                state: reply.state.clone(),
-            });
-            for ((index, call), result) in calls.zip(results) {
-                let Some((outcome, label)) = result else {
-                    continue;
-                };
-                let mut text = match outcome.text() {
-                    text if *number <= compacted_through => left_out(text),
-                    text => text.to_owned(),
-                };
-                if matches!(outcome, CallOutcome::Failed { .. })
-                    && let Some(before) = state.done_before(id(index), call)
-                {
-                    text.push_str(&format!(
-                        "\nYou made this same call before and it worked: {before}"
-                    ));
-                }
-                messages.push(Message::Tool {
-                    call: id(index),
-                    name: call.name.clone(),
-                    text,
-                    ok: outcome.is_done(),
-                    label: label.clone(),
-                });
-            }
-        }
-    }
-}
-
-/// Short results stay: their mark would be no shorter.
-fn left_out(text: &str) -> String {
-    const KEPT: usize = 160;
-    if text.len() <= KEPT {
-        return text.to_owned();
-    }
-    let first: String = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(KEPT)
-        .collect();
-    let lines = text.lines().count();
-    format!("{first}\n[{lines} lines left out to save space; call again if you need them]")
-}
-
-/// Tokens, about, of the conversation when results are left out through that reply.
-fn size(state: &State, compacted_through: u32) -> usize {
-    let mut messages = Vec::new();
-    for turn in &state.turns {
-        show(turn, state, compacted_through, &mut messages);
-    }
-    let task = state.spec.as_ref().map_or(0, |spec| spec.task.len());
-    let bytes: usize = messages.iter().map(message_size).sum();
-    (task + bytes) / BYTES_A_TOKEN + messages.len() * TOKENS_A_MESSAGE
-}
-
-fn message_size(message: &Message) -> usize {
-    match message {
-        Message::System { text } | Message::User { text, .. } | Message::Tool { text, .. } => {
-            text.len()
-        }
-        Message::Assistant {
-            thought,
-            text,
-            calls,
-            ..
-        } => {
-            let calls = calls
-                .iter()
-                .map(|(_, call)| call.name.len() + call.args.to_string().len());
-            thought.len() + text.len() + calls.sum::<usize>()
-        }
-    }
-}
-
-fn tool_size(tool: &crate::tool::ToolSpec) -> usize {
-    tool.name.len() + tool.description.len() + tool.input.to_string().len()
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    context::Repository,
     label::{Label, serde_as_text},
     model::{CallId, ModelError, ModelProfile, Reply, ToolCall},
     policy::{Budget, Permissions, Spent},
@@ -81,6 +82,10 @@ pub struct RunSpec {
     pub permissions: Permissions,
     /// Whether somebody is there to be asked. If not, what needs asking is denied.
     pub attended: bool,
+    /// Whether it is a conversation: an answer does not end it but waits for the next message, of which
+    /// the task is the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conversation: bool,
     /// Where the run came from, if not from its task alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -109,10 +114,6 @@ pub struct Parent {
     pub way: u32,
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
 /// The run that a run was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -131,6 +132,9 @@ pub struct Setup {
     pub tools: Vec<ToolSpec>,
     /// The model that answers.
     pub model: ModelProfile,
+    /// What the workspace's repository says of itself.
+    #[serde(default, skip_serializing_if = "Repository::is_empty")]
+    pub repository: Repository,
 }
 
 /// A fact about a run.
@@ -237,10 +241,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         told: Option<String>,
     },
-    /// Older entries are shown to the model in short from now on.
+    /// Older entries are shown to the model in short from now on. They stay in the journal.
     ContextCompacted {
-        /// The results of calls of replies up to this one are left out.
+        /// Replies from the first to this one are replaced by a digest. 0 is none: only what no window
+        /// could hold is shortened.
         through_reply: u32,
+        /// How often the length that pieces of the replies behind it may have was halved.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        halvings: u32,
+        /// Tokens that the model's window turned out to hold, by our count, where it refused a request
+        /// that should have fit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<u32>,
     },
     /// The run stopped and can go on.
     RunPaused {
@@ -355,6 +367,8 @@ pub enum Refusal {
     User,
     /// It was made before and nothing has changed since.
     Repetition,
+    /// It would end the run although its last change did not work.
+    Unfinished,
     /// The run ends with another call of the same reply.
     Finished,
     /// The task's check failed.
@@ -467,6 +481,15 @@ pub enum PauseReason {
     Interrupted,
     /// It waits for somebody who is not there now.
     Unanswered,
+    /// A conversation got nowhere with a message; another message goes on.
+    Stuck {
+        /// How that was noticed.
+        message: String,
+    },
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Event {

@@ -3,6 +3,7 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+mod aside;
 pub mod check;
 pub mod child;
 mod driver;
@@ -12,10 +13,11 @@ mod progress;
 pub mod replay;
 mod state;
 pub mod undo;
+mod unfinished;
 
 pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
 };
 pub use machine::{Machine, Next, Waiting};
 pub use own::OwnCall;
-pub use state::{OpenCall, Stage, State, Status, Turn};
+pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

@@ -94,14 +94,19 @@ pub(crate) fn barred(state: &State, spec: &RunSpec, setup: &Setup) -> Vec<String
         return names(setup.tools.iter().filter(|tool| !is(tool, only)).collect());
     }
     let rewritten = state.strategy == Strategy::Plan && state.work.plan.idle >= plan::IDLE_TO_BAR;
+    let plans = !rewritten && (state.strategy == Strategy::Plan || can_plan_unasked(setup));
     let spoken = setup.tools.iter().filter(|tool| {
-        is(tool, Control::Strategy)
-            || is(tool, Control::Best)
-            || rewritten && is(tool, Control::Plan)
+        is(tool, Control::Strategy) || is(tool, Control::Best) || !plans && is(tool, Control::Plan)
     });
     let mut barred: Vec<String> = names(spoken.collect());
     barred.extend(state.progress.barred().map(str::to_owned));
     barred
+}
+
+/// Whether the model works when it plans without being told to. A small one plays with its plan and then
+/// takes what it ticked off for done, as traces of `gpak eval` show.
+fn can_plan_unasked(setup: &Setup) -> bool {
+    setup.model.native_tools || setup.model.provider != "embedded"
 }
 
 /// The one thing that the next reply may do, if it is not free.
@@ -135,6 +140,9 @@ fn settle(state: &State, choice: Choice, setup: &Setup) -> Option<Event> {
         Choice::Direct => changed(Strategy::Direct, asked, choose::DIRECT),
         Choice::Plan if has(Control::Plan) => changed(Strategy::Plan, asked, plan::TOLD),
         Choice::Plan => changed(Strategy::React, "there is no tool to plan with", ""),
+        Choice::Search if state.is_conversation() => {
+            changed(Strategy::React, "a conversation has no one end", "")
+        }
         Choice::Search => changed(Strategy::Search, asked, ""),
     })
 }
@@ -142,7 +150,7 @@ fn settle(state: &State, choice: Choice, setup: &Setup) -> Option<Event> {
 /// The change that a signal leads to.
 fn change(state: &State, spec: &RunSpec, choice: Choice, setup: &Setup) -> Option<Event> {
     let (auto, failed) = (choice == Choice::Auto, check::failures(state));
-    let left = spec.budget.left(&state.spent);
+    let left = spec.budget.left(&state.charged());
     let searches = auto && !state.work.searched && choose::offers(setup, Strategy::Search);
     if searches
         && failed >= check::FAILURES_TO_CHANGE
@@ -174,10 +182,109 @@ fn change(state: &State, spec: &RunSpec, choice: Choice, setup: &Setup) -> Optio
     }
 }
 
+/// The change that a user asks for between two drives.
+pub(crate) fn asked_for(strategy: Strategy) -> Event {
+    let reason = "The user asks for another way of working.";
+    let told = match strategy {
+        Strategy::Plan => format!("{reason} {}", plan::TOLD),
+        _ => reason.to_owned(),
+    };
+    changed(strategy, reason, &told)
+}
+
 pub(crate) fn changed(strategy: Strategy, reason: &str, told: &str) -> Event {
     Event::StrategyChanged {
         strategy,
         reason: reason.to_owned(),
         told: Some(told.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        entry::{Entry, Head},
+        event::RunId,
+        model::ModelProfile,
+    };
+
+    fn setup(provider: &str, native_tools: bool) -> Setup {
+        let tool = |(name, control)| ToolSpec {
+            name: String::from(name),
+            description: String::new(),
+            input: json!({"type": "object"}),
+            effect: crate::tool::Effect::Pure,
+            resumable: false,
+            control,
+        };
+        let tools = [
+            ("look", None),
+            ("update_plan", Some(Control::Plan)),
+            ("finish", Some(Control::Finish)),
+        ];
+        Setup {
+            instructions: String::new(),
+            tools: tools.map(tool).into(),
+            model: ModelProfile {
+                provider: provider.into(),
+                name: "m".into(),
+                window: 4096,
+                native_tools,
+                local: true,
+                price: None,
+            },
+            repository: Default::default(),
+        }
+    }
+
+    fn bars_plans(setup: &Setup, strategy: Strategy, conversation: bool) -> bool {
+        let spec = RunSpec {
+            task: "do it".into(),
+            workspace: "/w".into(),
+            model: setup.model.id(),
+            budget: Default::default(),
+            permissions: Default::default(),
+            attended: false,
+            conversation,
+            origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
+        };
+        let events = [
+            Event::RunCreated { spec: spec.clone() },
+            Event::RunStarted {
+                setup: setup.clone(),
+            },
+            asked_for(strategy),
+        ];
+        let mut head = Head::EMPTY;
+        let entries = events.map(|event| {
+            let time = jiff::Timestamp::UNIX_EPOCH;
+            let entry = Entry::seal(RunId::from_u128(1), head, time, event);
+            head = entry.head();
+            entry
+        });
+        let barred = barred(&State::fold(&entries), &spec, setup);
+        barred.contains(&"update_plan".to_owned())
+    }
+
+    #[test]
+    fn a_small_model_plans_only_where_it_is_to_work_by_a_plan() {
+        let small = setup("embedded", false);
+        for conversation in [false, true] {
+            for strategy in [Strategy::React, Strategy::Explore, Strategy::Direct] {
+                assert!(bars_plans(&small, strategy, conversation), "{strategy:?}");
+            }
+            assert!(!bars_plans(&small, Strategy::Plan, conversation));
+        }
+        for other in [setup("embedded", true), setup("ollama", false)] {
+            for strategy in [Strategy::React, Strategy::Explore] {
+                assert!(!bars_plans(&other, strategy, false), "{strategy:?}");
+            }
+        }
     }
 }

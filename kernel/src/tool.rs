@@ -84,6 +84,8 @@ pub enum Control {
     Ask,
     /// Rewrites the plan.
     Plan,
+    /// Keeps its argument `fact` in view, word for word, for the rest of the run.
+    Pin,
     /// Says how the task is to be done.
     Strategy,
     /// Says which of several tries is the best.

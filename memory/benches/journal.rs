@@ -60,6 +60,7 @@ fn created() -> Event {
             budget: Budget::default(),
             permissions: Permissions::default(),
             attended: false,
+            conversation: false,
             origin: None,
             check: Vec::new(),
             strategy: None,
@@ -93,6 +94,7 @@ fn started() -> Event {
                 local: true,
                 price: None,
             },
+            repository: Default::default(),
         },
     }
 }

@@ -70,6 +70,7 @@ fn driver(journal: Arc<dyn Journal>) -> Driver {
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: String::new(),
+        repository: Default::default(),
         stop: CancellationToken::new(),
     }
 }
@@ -100,6 +101,7 @@ async fn steps(journal: Arc<dyn Journal>) -> (Duration, Duration) {
         },
         permissions: Permissions::default(),
         attended: false,
+        conversation: false,
         origin: None,
         check: Vec::new(),
         strategy: None,

@@ -24,6 +24,8 @@ mod search;
 mod shell;
 
 pub(crate) use change::{remove_folders, restore};
+/// Bytes of the list of files that is told with a task.
+const OVERVIEW: usize = 2048;
 
 /// What the tools need to know of the house they are in.
 #[derive(Debug, Clone)]
@@ -33,19 +35,22 @@ pub struct Options {
     /// gpak's own folders and files (configuration, data, cache), absolute: no tool for files reads or writes
     /// them, whether they exist or not. The undo folder is always among them.
     pub protected: Vec<PathBuf>,
-    /// How much text a call gives the model, in bytes.
+    /// How much text a call that looks at files gives, in bytes.
     pub output_bytes: usize,
     /// Bounds of `run_command`.
     pub command: CommandLimits,
 }
 
-/// Bounds of `run_command`. Its output is bounded by [`Options::output_bytes`].
+/// Bounds of `run_command`.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandLimits {
     /// How long a command may take if the call does not say.
     pub timeout: Duration,
     /// How long a call may say.
     pub longest: Duration,
+    /// How much of what it prints is kept, in bytes. The kernel shows a model less, and keeps all of it at
+    /// hand.
+    pub output_bytes: usize,
 }
 
 impl Default for CommandLimits {
@@ -53,6 +58,7 @@ impl Default for CommandLimits {
         Self {
             timeout: Duration::from_secs(120),
             longest: Duration::from_secs(600),
+            output_bytes: 1 << 20,
         }
     }
 }
@@ -103,10 +109,15 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
             files::delete::spec(),
             files::delete::plan,
         )),
-        Arc::new(shell::RunCommand::new(options.command, desk.output_bytes)),
+        Arc::new(shell::RunCommand::new(options.command)),
     ];
     tools.extend(control::all());
     tools
+}
+
+/// `pin_fact`, by which a model keeps a fact in view. One more tool costs a small model more than it gives.
+pub fn pin_fact() -> Arc<dyn Tool> {
+    control::pin_fact()
 }
 
 /// What all tools for files share.
@@ -127,6 +138,15 @@ pub(crate) struct Reader<'a> {
     pub(crate) workspace: Workspace,
     pub(crate) output_bytes: usize,
     pub(crate) stop: &'a Stop,
+}
+
+/// What is in a workspace, for somebody who is about to work in it; None if that is too much, or nothing.
+pub(crate) fn overview(workspace: Workspace) -> Result<Option<String>, ToolError> {
+    files::list::overview(&Reader {
+        workspace,
+        output_bytes: OVERVIEW,
+        stop: &Stop::default(),
+    })
 }
 
 type Read = fn(&Reader<'_>, &Value) -> Result<String, ToolError>;

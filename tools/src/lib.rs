@@ -7,7 +7,10 @@
 //! | `list_files`, `read_file`, `search_files` | pure | look at the workspace |
 //! | `write_file`, `edit_file`, `move_file`, `delete_file` | reversible | change it, and can put it back |
 //! | `run_command` | irreversible | whatever a shell does |
-//! | `update_plan`, `ask_user`, `finish` | control | speak to the machine, which answers them itself |
+//! | `update_plan`, `ask_user`, `finish`, `pin_fact` | control | speak to the machine, which answers them itself |
+//!
+//! Beside them, [`ReadHistory`] reads what a run said and saw out of its journal, and [`repository`] reads
+//! what a repository says to those who work in it, with a tool that opens its skills.
 //!
 //! [`copies::all`] makes those that only the machine calls, to try several ways in copies of the
 //! workspace; [`unstartable`] knows what no check can be.
@@ -39,10 +42,14 @@
 pub mod builtin;
 mod check;
 pub mod copies;
+mod history;
+pub mod repository;
+mod spelling;
 mod text;
 mod undo;
 mod walk;
 mod workspace;
 
 pub use check::unstartable;
+pub use history::ReadHistory;
 pub use undo::{Conflict, UndoStore};

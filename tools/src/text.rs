@@ -100,9 +100,13 @@ impl LineCount {
 }
 
 /// What a whole file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Summary {
-    Text { lines: u64 },
+    Text {
+        lines: u64,
+        /// The first line that is not blank, cut.
+        first: String,
+    },
     Binary(&'static str),
 }
 
@@ -110,22 +114,36 @@ pub(crate) enum Summary {
 pub(crate) fn summarize(mut file: impl Read, stop: &Stop) -> io::Result<Summary> {
     let mut buffer = vec![0; 64 * 1024];
     let mut count = LineCount::default();
-    let mut first = true;
+    let mut first = None;
     loop {
         let read = read_some(&mut file, &mut buffer)?;
         let bytes = buffer.get(..read).unwrap_or_default();
-        if std::mem::take(&mut first)
-            && let Content::Binary(kind) = sniff(bytes)
-        {
-            return Ok(Summary::Binary(kind));
+        if first.is_none() {
+            if let Content::Binary(kind) = sniff(bytes) {
+                return Ok(Summary::Binary(kind));
+            }
+            first = Some(first_line(bytes));
         }
         count.add(bytes);
         if read == 0 || stop.check().is_err() {
             return Ok(Summary::Text {
                 lines: count.lines(),
+                first: first.unwrap_or_default(),
             });
         }
     }
+}
+
+/// The first line that is not blank, cut.
+fn first_line(bytes: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    let bytes = bytes.get(..bytes.len().min(16 * SHOWN)).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let line = line.unwrap_or_default();
+    let shown = head(line, SHOWN);
+    let cut = if shown.len() < line.len() { "…" } else { "" };
+    format!("{shown}{cut}")
 }
 
 /// Reads at most as much as fits; 0 at the end.

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
     event::{Choice, Outcome, RunId, RunSpec},
-    journal::MemoryJournal,
+    journal::{Journal, MemoryJournal},
     model::{
         Model,
         embedded::{self, Measured, Speed},
@@ -269,13 +269,15 @@ async fn run_task(
     strategy: Option<Choice>,
     run: RunId,
 ) -> Result<Attempt, Failure> {
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let driver = Driver {
-        journal: Arc::new(MemoryJournal::default()),
+        toolbox: wire::toolbox(home, model.profile(), &journal, None)?,
+        journal,
         model: model.clone(),
-        toolbox: wire::toolbox(home, model.profile().window)?,
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),
+        repository: wire::repository(home, workspace, model.profile().window).repository,
         stop: CancellationToken::new(),
     };
     let spec = RunSpec {
@@ -288,6 +290,7 @@ async fn run_task(
             ..Permissions::default()
         },
         attended: false,
+        conversation: false,
         origin: None,
         check: Vec::new(),
         strategy,

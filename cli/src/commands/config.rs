@@ -53,7 +53,10 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
     let mut lines = vec![
         (
             "model".to_owned(),
-            format!("\"{}\"", model.unwrap_or("embedded, the default one")),
+            model.map_or_else(
+                || "(what is there; `gpak models list` says which)".to_owned(),
+                |model| format!("\"{model}\""),
+            ),
             settings.model.origin.to_string(),
         ),
         line("window", &settings.window),

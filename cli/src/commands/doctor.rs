@@ -9,6 +9,7 @@ use gpak_kernel::{
 use nix::sys::{resource, statvfs};
 
 use crate::{
+    choice,
     commands::print_json,
     failure::{DONE, FAILED, Failure},
     home::Home,
@@ -68,6 +69,7 @@ fn bad(part: &'static str, text: impl Into<String>, remedy: impl Into<String>) -
 pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure> {
     let mut findings = vec![
         model(home)?,
+        used(home, place).await?,
         cache(home),
         disk(home),
         journal(home).await,
@@ -127,6 +129,17 @@ fn model(home: &Home) -> Result<Finding, Failure> {
             "gpak models pull fetches it again",
         ),
     })
+}
+
+/// Which model a run would use, and why.
+async fn used(home: &Home, place: &Path) -> Result<Finding, Failure> {
+    let settings = match Settings::read(home, place) {
+        Ok(settings) => settings,
+        Err(why) => return Ok(bad("a run uses", why.to_string(), "mend the settings file")),
+    };
+    let chosen = choice::choose(&settings, &[]).await;
+    let text = format!("{}: {}", chosen.id_or_default(home)?, chosen.why());
+    Ok(good("a run uses", text))
 }
 
 fn cache(home: &Home) -> Finding {

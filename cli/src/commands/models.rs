@@ -1,19 +1,27 @@
 //! `gpak models`.
 
+use std::path::Path;
+
 use gpak_kernel::model::catalogue::State;
 
 use crate::{
     args::ModelsCommand,
+    choice,
     commands::{bench, print_json},
     failure::{DONE, Failure},
     home::Home,
-    pulling, wire,
+    pulling,
+    settings::Settings,
+    wire,
 };
 
 /// `gpak models`
 pub async fn models(home: &Home, command: ModelsCommand, json: bool) -> Result<u8, Failure> {
     match command {
-        ModelsCommand::List => list(home, json),
+        ModelsCommand::List => {
+            list(home, json)?;
+            used(home, json).await
+        }
         ModelsCommand::Pull { model } => {
             let store = wire::models(home)?;
             let default = store.catalogue().default_entry().map(|entry| entry.id());
@@ -39,7 +47,20 @@ fn tell(located: &gpak_kernel::model::catalogue::Located, json: bool) -> Result<
     Ok(DONE)
 }
 
-fn list(home: &Home, json: bool) -> Result<u8, Failure> {
+/// Which model a run would use, and why.
+async fn used(home: &Home, json: bool) -> Result<u8, Failure> {
+    let settings = Settings::read(home, Path::new("."))?;
+    let chosen = choice::choose(&settings, &[]).await;
+    let (id, why) = (chosen.id_or_default(home)?, chosen.why());
+    if json {
+        print_json(&serde_json::json!({"used": id, "why": why}));
+    } else {
+        println!("\na run uses {id}: {why}");
+    }
+    Ok(DONE)
+}
+
+fn list(home: &Home, json: bool) -> Result<(), Failure> {
     for listed in wire::models(home)?.list() {
         let state = match listed.state {
             State::Here { .. } => "here",
@@ -63,5 +84,5 @@ fn list(home: &Home, json: bool) -> Result<u8, Failure> {
         });
         println!("{:44} {state:14} {}", listed.id, said.unwrap_or_default());
     }
-    Ok(DONE)
+    Ok(())
 }

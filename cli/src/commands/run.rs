@@ -10,13 +10,14 @@ use gpak_kernel::{
     entry::Entry,
     event::{Outcome, PauseReason, RunId, RunSpec},
     model::Delta,
-    policy::Spent,
+    policy::{Budget, Spent},
     run::{Ended, Human, Machine, Nobody, Observer, Resumption, State, check},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::{ResumeArgs, RunArgs},
+    args::{Bounds, ResumeArgs, RunArgs},
+    chat,
     commands::print_json,
     failure::{DONE, FAILED, Failure, INTERRUPTED, NEEDS_APPROVAL, OUT_OF_BUDGET},
     home::Home,
@@ -36,7 +37,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     tell_ignored(&settings);
     can_be_checked(&settings, &workspace)?;
     let stop = stop_on_ctrl_c();
-    let mind = wire::mind(home, &settings, None, &stop).await?;
+    let mind = wire::mind_at_hand(home, &settings, json, &stop).await?;
     let attended = !json && human::is_there();
     let spec = RunSpec {
         task,
@@ -45,13 +46,15 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         budget: settings.budget(),
         permissions: settings.permissions(),
         attended,
+        conversation: false,
         origin: None,
         check: settings.check.value.clone(),
         strategy: settings.strategy.value.map(Into::into),
         parent: None,
     };
     let session = Session::new(json, attended);
-    let mut driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let (model, human) = (mind.model.clone(), session.human());
+    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
     wire::sweep_copies(home, driver.journal.as_ref()).await?;
     let run = RunId::random();
@@ -98,6 +101,10 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
             "run {run} does not begin with its task"
         )));
     };
+    if spec.conversation {
+        drop(journal);
+        return chat::resume(home, run, args.model.as_ref(), &args.bounds, None, json).await;
+    }
     if let Some(outcome) = &state.outcome {
         return Ok(over(run, outcome, &entries, json));
     }
@@ -107,15 +114,16 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let mind = wire::mind(home, &settings, Some(model), &stop).await?;
     let attended = !json && human::is_there();
     let session = Session::new(json, attended);
-    let resumption = resumption(&args, spec, state, attended);
+    let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
-    let mut driver = wire::driver(home, mind.model.clone(), session.human(), stop)?;
+    let (model, human) = (mind.model.clone(), session.human());
+    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
     session.drive(&driver, Some(&mind), run, resumption).await
 }
 
 /// A run that is over says again how it ended: the process that drove it may have died just then.
-fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 {
+pub fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 {
     if json {
         entries.last().into_iter().for_each(print_json);
     } else {
@@ -128,34 +136,41 @@ fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 {
 }
 
 /// What changes: bounds count from what the run was given, not from what it has left.
-fn resumption(args: &ResumeArgs, spec: &RunSpec, state: &State, attended: bool) -> Resumption {
+pub fn resumption(bounds: &Bounds, spec: &RunSpec, state: &State, attended: bool) -> Resumption {
     let mut permissions = spec.permissions.clone();
-    permissions.yes |= args.bounds.yes;
+    permissions.yes |= bounds.yes;
     permissions
         .rules
-        .extend(args.bounds.allow.iter().chain(&args.bounds.deny).cloned());
-    let asked = args.bounds.budget.clone();
-    // Resumed without a word about the budget, a run that ran out of it gets as much again.
-    let again = matches!(state.paused, Some(PauseReason::Budget { .. })).then(|| {
-        let mut budget = spec.budget;
-        let Spent {
-            steps,
-            tokens,
-            cost,
-            wall_ms,
-        } = state.spent;
-        let built_in = gpak_kernel::policy::Budget::default();
-        budget.steps = budget.steps.max(steps + built_in.steps);
-        budget.tokens = budget.tokens.max(tokens + built_in.tokens);
-        budget.cost = budget.cost.max(cost + built_in.cost);
-        budget.wall_ms = budget.wall_ms.max(wall_ms + built_in.wall_ms);
-        budget
-    });
+        .extend(bounds.allow.iter().chain(&bounds.deny).cloned());
+    let asked = bounds.budget.clone();
     Resumption {
-        budget: asked.map(|change| change.apply(spec.budget)).or(again),
+        budget: asked
+            .map(|change| change.apply(spec.budget))
+            .or_else(|| as_much_again(state)),
         permissions: (permissions != spec.permissions).then_some(permissions),
         attended,
+        message: None,
     }
+}
+
+/// The budget of a run that ran out of it and is resumed without a word about it.
+pub fn as_much_again(state: &State) -> Option<Budget> {
+    let Some(PauseReason::Budget { .. }) = state.paused else {
+        return None;
+    };
+    let mut budget = state.spec.as_ref()?.budget;
+    let Spent {
+        steps,
+        tokens,
+        cost,
+        wall_ms,
+    } = state.charged();
+    let built_in = Budget::default();
+    budget.steps = budget.steps.max(steps + built_in.steps);
+    budget.tokens = budget.tokens.max(tokens + built_in.tokens);
+    budget.cost = budget.cost.max(cost + built_in.cost);
+    budget.wall_ms = budget.wall_ms.max(wall_ms + built_in.wall_ms);
+    Some(budget)
 }
 
 /// The words given, or standard input where there are none and it is no terminal.
@@ -179,7 +194,7 @@ fn task(words: &[String]) -> Result<String, Failure> {
 }
 
 /// Says on standard error what a workspace's settings may not say.
-fn tell_ignored(settings: &Settings) {
+pub fn tell_ignored(settings: &Settings) {
     for ignored in &settings.ignored {
         eprintln!("gpak: ignored {ignored}");
     }
@@ -324,10 +339,7 @@ fn tell_end(run: RunId, ended: &Ended, watching: &Watching) {
                 println!("{answer}");
             }
             if watching.denied > 0 {
-                eprintln!(
-                    "{} denied, as nobody was there to approve; `--yes` or `--allow` lets them through",
-                    show::counted(watching.denied as u64, "call")
-                );
+                tell_denied(watching.denied as u64);
             }
         }
         Ended::Paused(reason) => {
@@ -341,7 +353,16 @@ fn tell_end(run: RunId, ended: &Ended, watching: &Watching) {
     }
 }
 
-fn code(ended: &Ended, denied: usize) -> u8 {
+/// Says that calls were denied, and what lets them through.
+pub fn tell_denied(calls: u64) {
+    eprintln!(
+        "{} denied, as nobody was there to approve; `--yes` or `--allow` lets them through",
+        show::counted(calls, "call")
+    );
+}
+
+/// The exit code that says how a drive ended.
+pub fn code(ended: &Ended, denied: usize) -> u8 {
     match ended {
         Ended::Finished(Outcome::Completed { .. }) => DONE,
         Ended::Finished(Outcome::Cancelled) | Ended::Paused(PauseReason::Interrupted) => {
@@ -351,6 +372,8 @@ fn code(ended: &Ended, denied: usize) -> u8 {
         Ended::Finished(Outcome::Failed { .. }) => FAILED,
         Ended::Paused(PauseReason::Budget { .. }) => OUT_OF_BUDGET,
         Ended::Paused(PauseReason::Unanswered) => NEEDS_APPROVAL,
-        Ended::Paused(PauseReason::Model { .. } | PauseReason::Tool { .. }) => FAILED,
+        Ended::Paused(
+            PauseReason::Model { .. } | PauseReason::Tool { .. } | PauseReason::Stuck { .. },
+        ) => FAILED,
     }
 }

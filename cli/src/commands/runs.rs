@@ -7,7 +7,7 @@ use gpak_kernel::{
     entry::Entry,
     event::{Event, Origin, RunId},
     journal::{Journal, JournalError, RunFilter},
-    run::{Driver, Resumption, replay},
+    run::{Nobody, Resumption, replay},
 };
 
 use crate::{
@@ -139,7 +139,7 @@ async fn fork(
     let fork = RunId::random();
     let mind = replay::Recorded::of(&entries)
         .ok_or_else(|| Failure::usage(format!("run {} never started", run.short())))?;
-    driver(home, Arc::new(mind))?
+    wire::driver_of_none(home, Arc::new(mind), Arc::new(Nobody), Default::default())?
         .fork(origin, fork, &workspace)
         .await?;
     if json {
@@ -154,11 +154,6 @@ async fn fork(
         println!("go on with: gpak resume {}", fork.short());
     }
     Ok(DONE)
-}
-
-fn driver(home: &Home, model: Arc<dyn gpak_kernel::model::Model>) -> Result<Driver, Failure> {
-    let nobody = Arc::new(gpak_kernel::run::Nobody);
-    wire::driver(home, model, nobody, Default::default())
 }
 
 fn check(run: RunId, entries: &[Entry]) -> Result<u8, Failure> {
@@ -192,10 +187,11 @@ async fn again(
         .help("`gpak runs replay RUN` without a folder checks its decisions"));
     }
     let mut spec = spec.clone();
-    spec.workspace = workspace;
+    spec.workspace.clone_from(&workspace);
     spec.parent = None;
     spec.attended = false;
-    let driver = driver(home, Arc::new(recorded))?;
+    let (nobody, stop) = (Arc::new(Nobody), Default::default());
+    let driver = wire::driver(home, &workspace, Arc::new(recorded), nobody, stop)?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     let session = Session::new(json, false);

@@ -1,8 +1,12 @@
 //! `gpak undo`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use gpak_kernel::run::{Machine, Nobody, replay, undo::undoable};
+use gpak_kernel::{
+    event::RunId,
+    model::CallId,
+    run::{Machine, Nobody, replay, undo::undoable},
+};
 use gpak_tools::UndoStore;
 
 use crate::{
@@ -22,24 +26,11 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
         return Err(Failure::usage(format!("run {} never started", run.short())));
     };
-    let newest_first = undoable(journal.as_ref(), run).await?;
+    let newest_first = undoable(journal.as_ref(), run, 0).await?;
     let store = UndoStore::new(home.undo());
-    let conflicts = store
-        .conflicts_of(&newest_first, &spec.workspace)
-        .await
-        .map_err(|why| Failure::new(why.to_string()))?;
-    if !conflicts.is_empty() {
-        let named = conflicts
-            .iter()
-            .map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
-        return Err(Failure::new(format!(
-            "nothing was undone, because this changed since the run:\n{}",
-            named.collect::<Vec<_>>().join("\n")
-        ))
-        .help("put these back or move them away, and undo again"));
-    }
+    check_unchanged(&store, &newest_first, &spec.workspace).await?;
     drop(journal);
-    let driver = wire::driver(
+    let driver = wire::driver_of_none(
         home,
         Arc::new(recorded),
         Arc::new(Nobody),
@@ -72,4 +63,26 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     } else {
         FAILED
     })
+}
+
+/// Fails, and names what changed, if anything did since runs in that workspace made these calls, newest
+/// first.
+pub async fn check_unchanged(
+    store: &UndoStore,
+    newest_first: &[(RunId, CallId)],
+    workspace: &Path,
+) -> Result<(), Failure> {
+    let conflicts = store.conflicts_of(newest_first, workspace).await;
+    let conflicts = conflicts.map_err(|why| Failure::new(why.to_string()))?;
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    let named = conflicts
+        .iter()
+        .map(|conflict| format!("  {}: {}", conflict.path, conflict.why));
+    Err(Failure::new(format!(
+        "nothing was undone, because this changed since the run:\n{}",
+        named.collect::<Vec<_>>().join("\n")
+    ))
+    .help("put these back or move them away, and undo again"))
 }

@@ -38,7 +38,7 @@ impl Live {
         spinner.set_style(ProgressStyle::default_spinner().tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         Self {
             spinner,
-            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+            colour: super::colour(),
             thought: String::new(),
             depth: 0,
         }
@@ -56,11 +56,7 @@ impl Live {
 
     fn line(&self, colour: &str, text: &str) {
         let text = format!("{}{text}", "    ".repeat(self.depth));
-        let line = if self.colour {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text
-        };
+        let line = super::tinted(&text, colour, self.colour);
         if self.spinner.is_hidden() {
             eprintln!("{line}");
         } else {
@@ -155,6 +151,13 @@ impl Observer for Live {
             Event::RunPaused { .. } | Event::RunFinished { .. } if parent.is_none() => {
                 self.spinner.finish_and_clear();
             }
+            Event::ContextCompacted {
+                through_reply: last @ 1..,
+                ..
+            } => self.line(
+                "2",
+                &format!("  steps 1 to {last} are shown to the model in short now"),
+            ),
             _ => {}
         }
     }
@@ -190,5 +193,6 @@ pub fn waiting(reason: &PauseReason) -> String {
         PauseReason::Tool { message } => message.clone(),
         PauseReason::Interrupted => "interrupted".to_owned(),
         PauseReason::Unanswered => "it waits for an answer".to_owned(),
+        PauseReason::Stuck { message } => format!("it got nowhere: {message}"),
     }
 }

@@ -10,11 +10,17 @@
 //! in the stream; each of these loses something that the journal must have.
 
 mod chat;
+mod keep_alive;
+mod offer;
 
 use async_trait::async_trait;
 use ollama_rs::models::ModelInfo;
 use serde_json::{Value, json};
 
+pub use self::{
+    keep_alive::KeepAlive,
+    offer::{Offer, offer},
+};
 pub use super::remote::{Connection, DEFAULT_WINDOW, Key};
 use super::{
     Deltas, Model, ModelError, ModelProfile, Price, Reply, Request,
@@ -37,8 +43,8 @@ pub struct Options {
     pub window: Option<u32>,
     /// What a token costs.
     pub price: Option<Price>,
-    /// How long the model stays loaded after a reply, in seconds. None: as the server has it (5 minutes).
-    pub keep_alive_s: Option<u64>,
+    /// How long the model stays loaded after a reply. None: as the server has it (5 minutes).
+    pub keep_alive: Option<KeepAlive>,
     /// Whether it makes native tool calls. None: it is asked once.
     pub native_tools: Option<bool>,
     /// The file in which answers are remembered (`probes.json`). None: each process asks again.
@@ -53,7 +59,7 @@ impl Options {
             model: model.into(),
             window: None,
             price: None,
-            keep_alive_s: None,
+            keep_alive: None,
             native_tools: None,
             probes: None,
         }
@@ -64,7 +70,7 @@ impl Options {
 pub struct Ollama {
     server: Server,
     profile: ModelProfile,
-    keep_alive_s: Option<u64>,
+    keep_alive: Option<KeepAlive>,
     asking: Asking,
 }
 
@@ -138,7 +144,7 @@ impl Ollama {
                 local: server.is_local(),
                 price: options.price,
             },
-            keep_alive_s: options.keep_alive_s,
+            keep_alive: options.keep_alive,
             asking: Asking::new(options.probes, subject),
             server,
         };
@@ -200,7 +206,7 @@ impl Ollama {
         let about = chat::About {
             model: &self.profile.name,
             window: self.profile.window,
-            keep_alive_s: self.keep_alive_s,
+            keep_alive: self.keep_alive.as_ref(),
         };
         let body = chat::body(about, request, manner, &names)?;
         let reading = Reading::of(manner);

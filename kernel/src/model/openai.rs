@@ -241,3 +241,22 @@ impl Model for OpenAi {
         }
     }
 }
+
+/// A request with two tools of which these are barred.
+#[cfg(test)]
+fn barring(barred: &[&str]) -> Request {
+    let tool = |name: &str| crate::tool::ToolSpec {
+        name: name.to_owned(),
+        description: String::new(),
+        input: serde_json::json!({"type": "object"}),
+        effect: crate::tool::Effect::Pure,
+        resumable: false,
+        control: None,
+    };
+    Request {
+        messages: Vec::new(),
+        tools: [tool("look"), tool("finish")].into(),
+        barred: barred.iter().map(|name| (*name).to_owned()).collect(),
+        sampling: super::Sampling::default(),
+    }
+}

@@ -17,6 +17,7 @@ mod probe;
 mod sent;
 mod server;
 mod tags;
+mod turns;
 
 use std::{fmt, time::Duration};
 
@@ -31,6 +32,7 @@ use negotiate::less;
 pub(crate) use probe::{PROBE_TEXT, is_an_answer, is_pong, missing, ping};
 pub(crate) use sent::{Places, check_sent};
 pub(crate) use server::Server;
+pub(crate) use turns::joined;
 
 /// Tokens of a window, where neither the server nor the options say how many: what the smallest
 /// models in use have. A wrong guess upwards fails every long run, one downwards only compacts early.

@@ -46,6 +46,8 @@ pub struct Line {
     pub error: Option<ModelError>,
     /// It takes so long.
     pub delay_ms: u64,
+    /// It comes word by word, so far apart.
+    pub word_ms: u64,
 }
 
 impl Line {
@@ -63,6 +65,31 @@ impl Line {
         Self {
             text: text.to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// Tells what it thought and said, as it comes.
+    async fn tell(&self, deltas: &mut dyn Deltas) {
+        for piece in self.pieces(&self.thought) {
+            deltas.delta(Delta::Thought(piece));
+            self.pause().await;
+        }
+        for piece in self.pieces(&self.text) {
+            deltas.delta(Delta::Text(piece));
+            self.pause().await;
+        }
+    }
+
+    async fn pause(&self) {
+        if self.word_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(self.word_ms)).await;
+        }
+    }
+
+    fn pieces<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        match self.word_ms {
+            0 => vec![text],
+            _ => text.split_inclusive(' ').collect(),
         }
     }
 
@@ -116,10 +143,19 @@ impl Scripted {
     /// How many lines at the end of the script were not said by a run with these entries.
     pub fn unused(&self, entries: &[Entry]) -> usize {
         let last = entries.iter().rev().find_map(|entry| match &entry.event {
-            Event::ModelReplied { reply } => place(reply.state.as_ref()),
+            Event::ModelReplied { reply } => self.place(reply.state.as_ref()),
             _ => None,
         });
         self.lines.len().saturating_sub(last.unwrap_or(0))
+    }
+
+    /// The line that comes next, from the state of a reply of this script.
+    fn place(&self, state: Option<&Value>) -> Option<usize> {
+        let state = state?;
+        let name = state.get("script").and_then(Value::as_str);
+        let is_own = name.is_none_or(|name| name == self.profile.name);
+        let next = state.get("next").filter(|_| is_own)?;
+        usize::try_from(next.as_u64()?).ok()
     }
 
     /// The line that answers, and its place.
@@ -129,7 +165,7 @@ impl Scripted {
             .iter()
             .rev()
             .find_map(|message| match message {
-                Message::Assistant { state, .. } => place(state.as_ref()),
+                Message::Assistant { state, .. } => self.place(state.as_ref()),
                 _ => None,
             });
         let last = request.messages.last().map_or("", text);
@@ -149,11 +185,6 @@ impl Scripted {
         }
         Some((at, line))
     }
-}
-
-/// The line that comes next, from a reply's state.
-fn place(state: Option<&Value>) -> Option<usize> {
-    usize::try_from(state?.get("next")?.as_u64()?).ok()
 }
 
 fn text(message: &Message) -> &str {
@@ -184,8 +215,7 @@ impl Model for Scripted {
         if let Some(error) = &line.error {
             return Err(error.clone());
         }
-        deltas.delta(Delta::Thought(&line.thought));
-        deltas.delta(Delta::Text(&line.text));
+        line.tell(deltas).await;
         let words = |text: &str| text.split_whitespace().count() as u64;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Reply {
@@ -200,7 +230,7 @@ impl Model for Scripted {
                 ..Usage::default()
             }),
             model: self.profile.id(),
-            state: Some(json!({ "next": at + 1 })),
+            state: Some(json!({ "next": at + 1, "script": self.profile.name })),
             ..Reply::default()
         })
     }

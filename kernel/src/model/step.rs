@@ -15,7 +15,10 @@ pub use instruct::instructions;
 pub use stream::{Piece, Splitter};
 
 use super::{Message, Request, ToolCall};
-use crate::tool::{Control, ToolSpec};
+use crate::{
+    label::Label,
+    tool::{Control, ToolSpec},
+};
 
 /// What is between two members or items of a step.
 pub const ITEM_SEPARATOR: &str = ",";
@@ -24,15 +27,10 @@ pub const KEY_SEPARATOR: &str = ":";
 /// Characters in a thought, at most: enough for two sentences, too few to ramble on.
 pub const THOUGHT_LIMIT: usize = 320;
 
-/// Said after the results of every reply: a small model loses sight of the task, and of its end.
-const NUDGE: &str = "(Is something that the task asks for still missing? If not, finish.)";
-/// Said instead after long results, behind which it loses sight of the results too: told the three
-/// longest of fifty files, the default model otherwise goes on to search for them. After short ones this
-/// makes it finish too early.
-const NUDGE_LONG: &str = "(Use what this result says. If something that the task asks for is still \
-                          missing, do that next. If not, finish.)";
-/// Bytes from which results are long.
+/// Bytes from which results are long: a small model loses sight of them too, not only of the task.
 const LONG: usize = 2000;
+/// Characters of a task that are said again.
+const TASK: usize = 400;
 
 /// Who says a [`Turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,14 +89,20 @@ pub fn turns(request: &Request) -> Vec<Turn> {
     let mut system = String::new();
     let mut turns = Vec::new();
     let mut observing = false;
+    let mut task = "";
     for message in &request.messages {
         let observation = matches!(message, Message::Tool { .. });
         if observing && !observation {
-            nudge(&mut turns);
+            nudge(&mut turns, task);
         }
         match message {
             Message::System { text } => system.push_str(text),
-            Message::User { text, .. } => turns.push(turn(Role::User, text.clone())),
+            Message::User { text, label } => {
+                if *label == Label::User {
+                    task = text;
+                }
+                turns.push(turn(Role::User, text.clone()));
+            }
             Message::Assistant {
                 thought,
                 text,
@@ -120,7 +124,7 @@ pub fn turns(request: &Request) -> Vec<Turn> {
         observing = observation;
     }
     if observing {
-        nudge(&mut turns);
+        nudge(&mut turns, task);
     }
     if !request.tools.is_empty() {
         let gap = if system.is_empty() { "" } else { "\n\n" };
@@ -132,17 +136,21 @@ pub fn turns(request: &Request) -> Vec<Turn> {
     turns
 }
 
-/// Ends the results that a reply got.
-fn nudge(turns: &mut [Turn]) {
-    if let Some(last) = turns.last_mut() {
-        let nudge = if last.text.len() < LONG {
-            NUDGE
-        } else {
-            NUDGE_LONG
-        };
-        last.text.push('\n');
-        last.text.push_str(nudge);
-    }
+/// Ends the results that a reply got with the task: a small model loses sight of it, and of its end.
+fn nudge(turns: &mut [Turn], task: &str) {
+    let Some(last) = turns.last_mut() else {
+        return;
+    };
+    let task: String = task.chars().take(TASK).collect();
+    let results = if last.text.len() < LONG {
+        ""
+    } else {
+        "Use what this result says. "
+    };
+    last.text += &format!(
+        "\n(The task is: {task}\n{results}If something that it asks for is still missing, do that next. \
+         If not, finish.)"
+    );
 }
 
 fn turn(role: Role, text: String) -> Turn {

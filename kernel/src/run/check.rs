@@ -59,9 +59,10 @@ pub(crate) fn of(state: &State, spec: &RunSpec) -> Checked {
     }
 }
 
-/// How many checks failed so far.
+/// How many checks failed so far; in a conversation, since its user spoke last.
 pub(crate) fn failures(state: &State) -> usize {
-    let checks = state.own.iter().filter(|own| is_finished_check(own));
+    let since = |own: &&OwnCall| is_finished_check(own) && !state.is_overtaken(own.id.reply);
+    let checks = state.own.iter().filter(since);
     checks.filter(|own| !passed(own)).count()
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::{DriveError, Driver, Ended, Machine, Resumption, driver::Drive};
 use crate::{
+    context::READ_HISTORY,
     entry::{Entry, Head},
     event::{CallOutcome, Event, Outcome, Parent, PauseReason, RunId, RunSpec},
     journal::{Claim, JournalError},
@@ -159,7 +160,7 @@ impl Drive<'_> {
     fn plan_child(&self, call: &Call) -> Result<(RunSpec, Driver), String> {
         let state = self.machine.state();
         let spec = state.spec.clone().ok_or("the run has no task")?;
-        let left = spec.budget.left(&state.spent);
+        let left = spec.budget.left(&state.charged());
         let depth = spec.parent.map_or(0, |parent| parent.depth) + 1;
         let mut parent = Parent {
             run: self.run,
@@ -197,7 +198,8 @@ impl Drive<'_> {
                     tool.control
                         .is_some_and(|control| control != Control::Delegate)
                 };
-                toolbox = toolbox.only(|tool| given(tool) || speaks(tool));
+                let reads_itself = |tool: &ToolSpec| tool.name == READ_HISTORY;
+                toolbox = toolbox.only(|tool| given(tool) || speaks(tool) || reads_itself(tool));
             }
             let bounds = Budget {
                 steps: budget.steps.unwrap_or(u32::MAX),
@@ -219,9 +221,11 @@ impl Drive<'_> {
             human: self.driver.human.clone(),
             clock: self.driver.clock.clone(),
             instructions: self.driver.instructions.clone(),
+            repository: self.driver.repository.clone(),
             stop: self.driver.stop.clone(),
         };
         let child = RunSpec {
+            conversation: false,
             origin: None,
             strategy: None,
             parent: Some(parent),
@@ -246,7 +250,7 @@ impl Drive<'_> {
         let left = state
             .spec
             .as_ref()
-            .map(|spec| spec.budget.left(&state.spent));
+            .map(|spec| spec.budget.left(&state.charged()));
         let left = left.unwrap_or(asked.budget).on_top_of(&spent);
         let created = match entries.first().map(|entry| &entry.event) {
             // What it was asked to do with at first holds on.
@@ -279,6 +283,7 @@ impl Drive<'_> {
             budget: Some(budget),
             permissions: Some(asked.permissions),
             attended: asked.attended,
+            message: None,
         };
         let mut drive = self.seat(&mut child);
         drive.take_on(resumption).await?;
@@ -339,7 +344,7 @@ impl Drive<'_> {
         let exhausted = state
             .spec
             .as_ref()
-            .map(|spec| spec.budget.exhausted(&state.spent));
+            .map(|spec| spec.budget.exhausted(&state.charged()));
         exhausted.flatten().is_none()
     }
 

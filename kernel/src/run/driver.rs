@@ -17,6 +17,7 @@ use super::{
     state::State,
 };
 use crate::{
+    context::Repository,
     entry::{Entry, Head},
     event::{
         CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup,
@@ -43,6 +44,8 @@ pub struct Driver {
     pub clock: Arc<dyn Clock>,
     /// The system prompt.
     pub instructions: String,
+    /// What the workspace's repository says of itself.
+    pub repository: Repository,
     /// Stops the driver, cleanly, at whatever it waits for.
     pub stop: CancellationToken,
 }
@@ -60,7 +63,7 @@ pub trait Human: Send + Sync {
 pub enum Answer {
     /// To an approval or a call in doubt, with a note for the model.
     Decision(Decision, String),
-    /// To a question.
+    /// To a question, or the next message of a conversation.
     Text(String),
 }
 
@@ -120,6 +123,8 @@ pub struct Resumption {
     pub permissions: Option<Permissions>,
     /// Whether somebody is there to be asked.
     pub attended: bool,
+    /// What the user says as it goes on.
+    pub message: Option<String>,
 }
 
 /// Why a driver came back.
@@ -194,6 +199,8 @@ impl Driver {
             check::forbidden(&spec.check, &spec.permissions, tool.map(|tool| tool.spec()));
         let why = if !spec.check.is_empty() && tool.is_none() {
             format!("there is no tool `{}` to run a check with", check::TOOL)
+        } else if spec.strategy == Some(Choice::Search) && spec.conversation {
+            "a conversation goes on in one workspace: several ways cannot be tried in it".to_owned()
         } else if spec.strategy == Some(Choice::Search)
             && !strategy::search::is_possible(spec, &self.toolbox)
         {
@@ -254,13 +261,7 @@ impl Driver {
     ) -> Result<Ended, DriveError> {
         let _claim = self.journal.claim(run).await?;
         let entries = self.journal.read(run, 1).await?;
-        let mut drive = Drive {
-            driver: self,
-            run,
-            machine: Machine::fold(&entries),
-            head: entries.last().map_or(Head::EMPTY, Entry::head),
-            observer,
-        };
+        let mut drive = Drive::new(self, run, &entries, observer);
         let spec = drive.machine.state().spec.as_ref();
         if let Some(parent) = spec.and_then(|spec| spec.parent) {
             let parent = parent.run;
@@ -280,7 +281,22 @@ pub(super) struct Drive<'a> {
     pub(super) observer: &'a mut dyn Observer,
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        driver: &'a Driver,
+        run: RunId,
+        entries: &[Entry],
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        Self {
+            driver,
+            run,
+            machine: Machine::fold(entries),
+            head: entries.last().map_or(Head::EMPTY, Entry::head),
+            observer,
+        }
+    }
+
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
@@ -334,11 +350,15 @@ impl Drive<'_> {
         if let Some(spec) = &state.spec {
             tools.extend(strategy::tools(spec, &self.driver.toolbox));
         }
-        let setup = Setup {
+        let mut setup = Setup {
             instructions: self.driver.instructions.clone(),
             tools,
             model: self.driver.model.profile().clone(),
+            repository: self.driver.repository.clone(),
         };
+        if let Some(before) = &state.setup {
+            setup.repository.files.clone_from(&before.repository.files);
+        }
         let event = match &state.setup {
             None => Event::RunStarted { setup },
             Some(before) => Event::RunResumed {
@@ -348,7 +368,9 @@ impl Drive<'_> {
                 setup: (*before != setup).then(|| Box::new(setup)),
             },
         };
-        self.commit(vec![event]).await
+        let message = resumption.message.map(said);
+        self.commit(std::iter::once(event).chain(message).collect())
+            .await
     }
 
     async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
@@ -443,6 +465,7 @@ impl Drive<'_> {
                 from: Label::User,
                 ms: 0,
             },
+            (Waiting::Message, Some(Answer::Text(text))) => said(text),
             _ => Event::RunPaused {
                 reason: PauseReason::Unanswered,
             },
@@ -511,6 +534,12 @@ async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) ->
     std::iter::once(finished).chain(pause).collect()
 }
 
+/// What a user says.
+fn said(text: String) -> Event {
+    let from = Label::User;
+    Event::MessageReceived { text, from }
+}
+
 /// A run without a budget for time still has a deadline, a year off.
 fn time_left(machine: &Machine) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -518,7 +547,7 @@ fn time_left(machine: &Machine) -> Duration {
     let left = state
         .spec
         .as_ref()
-        .map(|spec| spec.budget.time_left(&state.spent));
+        .map(|spec| spec.budget.time_left(&state.charged()));
     left.unwrap_or(YEAR).min(YEAR)
 }
 

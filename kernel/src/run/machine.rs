@@ -1,28 +1,37 @@
 //! What comes next in a run: decisions without IO, clock or randomness.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
     check::{self, Checked},
     progress,
     state::{OpenCall, Stage, State, Turn},
+    unfinished,
 };
 use crate::{
     context,
     entry::Entry,
     event::{
         CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Purpose, Refusal, RunSpec,
-        Strategy,
+        Setup, Strategy,
     },
     label::Label,
-    model::{CallId, ModelError, Request, ToolCall},
+    model::{
+        CallId, ModelError, Request, ToolCall,
+        resilience::{LONGEST_WAIT, backoff},
+    },
     policy::{Gate, Verdict},
     strategy::{self, choose, plan, search},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
 
-/// How often a mind that fails for a passing reason is asked again.
-const MODEL_RETRIES: usize = 3;
+/// How often a mind whose server fails for a passing reason is asked again: with the waits in between,
+/// for a quarter of a minute on average.
+const RETRIES: usize = 5;
+/// How often one whose reply made no sense is, which nothing is waited for.
+const RETRIES_AT_ONCE: usize = 3;
 
 /// What a driver is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +75,8 @@ pub enum Waiting {
         /// What it asks.
         text: String,
     },
+    /// A user's next message: a conversation answered the last one.
+    Message,
     /// A driver: the run is new, or paused.
     Driver(Option<PauseReason>),
 }
@@ -121,22 +132,26 @@ impl Machine {
         };
         self.next_of_own(spec)
             .or_else(|| self.next_of_calls(spec))
-            .or_else(|| self.next_of_failures())
+            .or_else(|| self.next_of_failures(spec, setup))
             .or_else(|| self.conclusion(spec))
             .or_else(|| self.next_of_checks())
             .or_else(|| self.next_of_progress())
             .or_else(|| strategy::next(state, spec, setup).map(Next::Record))
             .or_else(|| self.exhausted(spec))
-            .or_else(|| context::compact(state, setup).map(record))
+            .or_else(|| context::due(state, spec, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
-                after_ms: retry_after_ms(&state.model_failures),
+                after_ms: in_ms(self.wait().unwrap_or_default()),
             })
     }
 
     /// The call that the machine decided on by itself.
     fn next_of_own(&self, spec: &RunSpec) -> Option<Next> {
         let call = self.state.next_own()?;
+        if self.state.is_overtaken(call.id.reply) {
+            let message = "not made: the user said something else first".into();
+            return Some(refuse(call.id, &call.name, Refusal::User, message));
+        }
         Some(self.out_of_time(spec).unwrap_or(Next::Act(vec![call])))
     }
 
@@ -170,6 +185,9 @@ impl Machine {
                 "it is in no reply".into(),
             );
         };
+        if self.state.is_overtaken(open.id.reply) {
+            return overtaken(open, call);
+        }
         match open.stage {
             Stage::Made => self.judge(spec, open.id, call),
             Stage::Asked => {
@@ -204,7 +222,7 @@ impl Machine {
 
     /// No call is begun once the time is used up.
     fn out_of_time(&self, spec: &RunSpec) -> Option<Next> {
-        let is_over = spec.budget.time_left(&self.state.spent).is_zero();
+        let is_over = spec.budget.time_left(&self.state.charged()).is_zero();
         is_over.then(|| self.exhausted(spec)).flatten()
     }
 
@@ -215,7 +233,7 @@ impl Machine {
         let next = attempt(id, call, 1);
         if self.effect(&next) == Effect::Pure
             && let Some(before) = self.state.progress.repetition_of(call)
-            && before.reply > self.state.compacted_through
+            && before.reply > self.state.compacted_through()
             && before.reply < id.reply
         {
             let result = self.result(before).unwrap_or_default();
@@ -246,6 +264,7 @@ impl Machine {
                     Err(why) => refuse(id, &call.name, Refusal::Schema, why.to_string()),
                 }
             }
+            Control::Pin => record(done(id, call, "kept in view".to_owned(), Label::Own)),
             Control::Ask if spec.attended => Next::Wait(Waiting::Question {
                 call: attempt(id, call, 1),
                 text: text("question"),
@@ -261,6 +280,9 @@ impl Machine {
     }
 
     fn finish(&self, spec: &RunSpec, id: CallId, call: &ToolCall, answer: String) -> Next {
+        if let Some(message) = self.unfinished(id) {
+            return refuse(id, &call.name, Refusal::Unfinished, message);
+        }
         match self.objection(spec) {
             None => {}
             Some(Objection::Act(next)) => return next,
@@ -302,6 +324,28 @@ impl Machine {
         }
     }
 
+    /// Why a run had better not end yet. It is told so once, for a small model gives up at the first error
+    /// and says that it did what it did not; if it finishes again, that is its answer.
+    fn unfinished(&self, finish: CallId) -> Option<String> {
+        let progress = &self.state.progress;
+        if progress.was_sent_back {
+            return None;
+        }
+        if let Some(failed) = progress.failed_change.filter(|failed| *failed < finish) {
+            let name = &self.state.call(failed)?.name;
+            let error = shown(self.result(failed).unwrap_or_default());
+            return Some(format!(
+                "not yet: {name} did not work, so what it was to change is not changed. It said:\n{error}\n\
+                 Make the change in another way, or finish again and say that it could not be made."
+            ));
+        }
+        let missing = unfinished::missing(&self.state).filter(|_| !progress.changed_anything())?;
+        Some(format!(
+            "not yet: the task names {missing}, which was not there, and nothing has been written. Write it \
+             if the task asks for it, or finish again."
+        ))
+    }
+
     /// A call that was started, and the process died: it may have been made or not.
     fn in_doubt(&self, spec: &RunSpec, id: CallId, call: &ToolCall, times: u32) -> Next {
         let again = attempt(id, call, times + 1);
@@ -324,63 +368,101 @@ impl Machine {
     }
 
     /// What a mind that did not answer leads to.
-    fn next_of_failures(&self) -> Option<Next> {
+    fn next_of_failures(&self, spec: &RunSpec, setup: &Setup) -> Option<Next> {
         let failures = &self.state.model_failures;
         let error = failures.last()?;
-        if let ModelError::ContextOverflow { .. } = error
-            && let Some(event) = context::compact_further(&self.state)
-        {
-            return Some(record(event));
+        if let ModelError::ContextOverflow { limit } = error {
+            return Some(record(context::overflowed(
+                &self.state,
+                spec,
+                setup,
+                *limit,
+            )));
         }
-        if !error.is_transient() || failures.len() > MODEL_RETRIES {
-            return Some(record(Event::RunPaused {
-                reason: PauseReason::Model {
-                    message: error.to_string(),
-                },
-            }));
-        }
-        None
+        let message = match (self.wait(), is_tried_again(failures)) {
+            (Some(wait), true) => {
+                let left = spec.budget.time_left(&self.state.charged());
+                if wait < left || left.is_zero() {
+                    return None;
+                }
+                format!(
+                    "{error}, and only {} s of the run's time are left; go on once it is over",
+                    left.as_secs()
+                )
+            }
+            (None, true) => format!(
+                "{error}; that is more than the {} min gpak waits by itself, so go on once it is over",
+                LONGEST_WAIT.as_secs() / 60
+            ),
+            (_, false) => error.to_string(),
+        };
+        Some(record(Event::RunPaused {
+            reason: PauseReason::Model { message },
+        }))
     }
 
-    /// A reply that finished, or has no calls, is the end; one without anything is sent back.
-    fn conclusion(&self, spec: &RunSpec) -> Option<Next> {
-        let Some(Turn::Replied { reply, results, .. }) = self.state.turns.last() else {
-            return None;
-        };
-        for (call, result) in reply.calls.iter().zip(results) {
-            if let (Some(Control::Finish), Some((CallOutcome::Done { output }, _))) =
-                (self.gate.control(&call.name), result)
-            {
-                let answer = output.text.clone();
-                return Some(record(Event::RunFinished {
-                    outcome: Outcome::Completed { answer },
-                }));
+    /// How long to wait before the mind is asked, given how it failed so far; None if waiting is the
+    /// user's to decide.
+    fn wait(&self) -> Option<Duration> {
+        match self.state.model_failures.as_slice() {
+            [] => Some(Duration::ZERO),
+            [earlier @ .., error] => {
+                let attempt = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+                backoff(attempt, error, self.chance())
             }
         }
-        if !reply.calls.is_empty() {
+    }
+
+    /// A number in `[0, 1)` that no two runs have in common and that a replay finds again: the hash of
+    /// the last entry.
+    fn chance(&self) -> f64 {
+        const BITS: u32 = f64::MANTISSA_DIGITS;
+        let hash = self.state.head.map_or([0; 32], |head| head.hash.0);
+        let first = hash.first_chunk().copied().unwrap_or_default();
+        (u64::from_le_bytes(first) >> (u64::BITS - BITS)) as f64 / (1u64 << BITS) as f64
+    }
+
+    /// A reply that finished, or has no calls, is the end, or in a conversation the user's turn; one
+    /// without anything, or whose answer does not pass, is sent back.
+    fn conclusion(&self, spec: &RunSpec) -> Option<Next> {
+        let state = &self.state;
+        let mut replies = state.turns.iter().rev().filter_map(|turn| match turn {
+            Turn::Replied { reply, results, .. } => Some((reply, results)),
+            Turn::Said { .. } => None,
+        });
+        let (reply, results) = replies.next()?;
+        let is_last = matches!(state.turns.last(), Some(Turn::Replied { .. }));
+        let is_text = reply.calls.is_empty();
+        if is_text && state.strategy == Strategy::Search {
             return None;
         }
-        let answer = reply.text.trim();
-        if self.state.strategy == Strategy::Search {
-            return None;
-        }
-        if answer.is_empty() {
-            return Some(record(Event::MessageReceived {
-                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
-                from: Label::Own,
-            }));
-        }
-        match self.objection(spec) {
+        let answer = match state.is_conversation() {
+            true => state.answer(),
+            false if is_last => state.concludes(reply, results),
+            false => None,
+        };
+        let Some(answer) = answer else {
+            return (is_last && is_text).then(|| {
+                record(Event::MessageReceived {
+                    text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
+                    from: Label::Own,
+                })
+            });
+        };
+        // A call that finished has passed already.
+        match self.objection(spec).filter(|_| is_text) {
             None => {}
             Some(Objection::Act(next)) => return Some(next),
             Some(Objection::Refuse(_, text, from)) => {
                 return Some(record(Event::MessageReceived { text, from }));
             }
         }
+        if state.is_conversation() {
+            return Some(Next::Wait(Waiting::Message));
+        }
+        let answer = answer.to_owned();
         Some(record(Event::RunFinished {
-            outcome: Outcome::Completed {
-                answer: answer.to_owned(),
-            },
+            outcome: Outcome::Completed { answer },
         }))
     }
 
@@ -403,18 +485,25 @@ impl Machine {
                 let from = Label::Tool(check::TOOL.to_owned());
                 Some(Objection::Refuse(Refusal::Check, why, from))
             }
-            Checked::Forbidden(reason) => Some(Objection::Act(record(Event::RunFinished {
-                outcome: Outcome::Failed { reason },
-            }))),
+            Checked::Forbidden(reason) => Some(Objection::Act(self.failed(reason))),
         }
     }
 
     /// A run whose checks fail again and again ends; what it did stays.
     fn next_of_checks(&self) -> Option<Next> {
-        let reason = check::given_up(&self.state)?;
-        Some(record(Event::RunFinished {
-            outcome: Outcome::Failed { reason },
-        }))
+        check::given_up(&self.state).map(|reason| self.failed(reason))
+    }
+
+    /// The run ends without an answer; a conversation waits for its user to put it right.
+    fn failed(&self, reason: String) -> Next {
+        record(match self.state.is_conversation() {
+            true => Event::RunPaused {
+                reason: PauseReason::Stuck { message: reason },
+            },
+            false => Event::RunFinished {
+                outcome: Outcome::Failed { reason },
+            },
+        })
     }
 
     /// A run that gets nowhere first changes its way of working, then stops.
@@ -431,10 +520,7 @@ impl Machine {
             return None;
         };
         if repeats >= progress::REPEATS_TO_STOP || failures >= progress::FAILURES_TO_STOP {
-            let reason = format!("no progress: {what}");
-            return Some(record(Event::RunFinished {
-                outcome: Outcome::Failed { reason },
-            }));
+            return Some(self.failed(format!("no progress: {what}")));
         }
         (self.state.strategy != Strategy::Explore).then(|| {
             record(Event::StrategyChanged {
@@ -449,7 +535,7 @@ impl Machine {
     }
 
     fn exhausted(&self, spec: &RunSpec) -> Option<Next> {
-        let message = spec.budget.exhausted(&self.state.spent)?;
+        let message = spec.budget.exhausted(&self.state.charged())?;
         Some(record(Event::RunPaused {
             reason: PauseReason::Budget { message },
         }))
@@ -473,17 +559,17 @@ impl Machine {
     }
 }
 
-/// How long to wait before a mind that failed so often in a row is asked again.
-fn retry_after_ms(failures: &[ModelError]) -> u64 {
-    match failures {
-        []
-        | [
-            ..,
-            ModelError::Malformed { .. } | ModelError::ContextOverflow { .. },
-        ] => 0,
-        [.., ModelError::RateLimited { after_ms: Some(ms) }] => *ms,
-        [earlier @ .., _] => 1000 << (2 * earlier.len().min(5)),
+/// Whether a mind that failed so in a row is asked again.
+fn is_tried_again(failures: &[ModelError]) -> bool {
+    match failures.last() {
+        Some(ModelError::Malformed { .. }) => failures.len() <= RETRIES_AT_ONCE,
+        Some(error) => error.is_transient() && failures.len() <= RETRIES,
+        None => false,
     }
+}
+
+fn in_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn can_be_made_again(tool: &ToolSpec) -> bool {
@@ -507,17 +593,44 @@ fn decided(id: CallId, call: &ToolCall, decision: Decision, started: u32) -> Nex
     }
 }
 
+/// What becomes of a call that a user's message overtook.
+fn overtaken(open: OpenCall, call: &ToolCall) -> Next {
+    match open.stage {
+        Stage::Started(_) | Stage::InDoubt(_) => record(finished(
+            open.id,
+            &call.name,
+            CallOutcome::Unknown {
+                message: format!(
+                    "the user stopped this {} call while it was running; it may have been done in part",
+                    call.name
+                ),
+            },
+            Label::Own,
+        )),
+        Stage::Made | Stage::Asked | Stage::Decided(..) => refuse(
+            open.id,
+            &call.name,
+            Refusal::User,
+            "not made: the user said something else first".into(),
+        ),
+    }
+}
+
 fn already_made(result: &str) -> String {
+    format!(
+        "you already made this call; its result was:\n{}\nDo the next thing, or finish.",
+        shown(result)
+    )
+}
+
+/// The beginning of a result that is told again.
+fn shown(result: &str) -> String {
     const SHOWN: usize = 1500;
     let shown: String = result.chars().take(SHOWN).collect();
-    let cut = if shown.len() < result.len() {
-        "…"
-    } else {
-        ""
-    };
-    format!(
-        "you already made this call; its result was:\n{shown}{cut}\nDo the next thing, or finish."
-    )
+    if shown.len() < result.len() {
+        return format!("{shown}…");
+    }
+    shown
 }
 
 fn record(event: Event) -> Next {

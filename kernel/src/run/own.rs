@@ -61,6 +61,11 @@ impl State {
         })
     }
 
+    /// Whether a call of the machine's own has not come to its end.
+    pub(super) fn has_own_open(&self) -> bool {
+        self.own.iter().any(|own| own.result.is_none())
+    }
+
     /// The calls that the machine made since the last one for another purpose.
     pub(crate) fn own_since_other(&self, purpose: Purpose) -> &[OwnCall] {
         let other = self.own.iter().rposition(|own| own.purpose != purpose);

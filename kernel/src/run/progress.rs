@@ -27,6 +27,10 @@ pub struct Progress {
     pub repeats: u32,
     /// Calls in a row that did not do what they were to do.
     pub failures: u32,
+    /// The last call that was to change something, if it did not work and none did since.
+    pub failed_change: Option<CallId>,
+    /// Whether the run was kept from ending because of it.
+    pub was_sent_back: bool,
     /// Tools of the calls that were refused, one after the other, because they had been made before.
     barred: BTreeSet<String>,
     /// Counts the calls that may have changed the world.
@@ -46,6 +50,11 @@ impl Progress {
     pub fn repetition_of(&self, call: &ToolCall) -> Option<CallId> {
         let seen = self.seen.get(&key(call))?;
         (seen.epoch == self.epoch).then_some(seen.id)
+    }
+
+    /// Whether any call may have changed the world.
+    pub fn changed_anything(&self) -> bool {
+        self.epoch > 0
     }
 
     /// Tools that the next reply had better not call: it was told that it made the call before, and a
@@ -70,7 +79,17 @@ impl Progress {
             self.barred.insert(call.name.clone());
             return;
         }
-        let changes = outcome.is_done() && effect.is_some_and(|effect| effect != Effect::Pure);
+        let is_change = effect.is_some_and(|effect| effect != Effect::Pure);
+        match outcome {
+            CallOutcome::Refused {
+                by: Refusal::Unfinished,
+                ..
+            } => self.was_sent_back = true,
+            CallOutcome::Failed { .. } if is_change => self.failed_change = Some(id),
+            CallOutcome::Done { .. } if is_change => self.failed_change = None,
+            _ => {}
+        }
+        let changes = outcome.is_done() && is_change;
         self.epoch += u32::from(changes);
         let seen = Seen {
             id,

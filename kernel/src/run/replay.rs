@@ -4,7 +4,10 @@
 //! and compares every decision with the one that was journaled. Nothing is executed. [`Recorded`]
 //! replies what a run's mind replied, to do the run again for real.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -13,7 +16,7 @@ use crate::{
     entry::Entry,
     event::Event,
     label::Label,
-    model::{CallId, Deltas, Message, Model, ModelError, ModelProfile, Reply, Request},
+    model::{CallId, Deltas, Model, ModelError, ModelProfile, Reply, Request},
 };
 
 /// Where a replay came to another decision than the run.
@@ -85,6 +88,10 @@ impl Replay {
 
     /// Whatever a driver, a user or a tool may bring at this point.
     fn comes_from_outside(&mut self, event: &Event) -> bool {
+        // Whatever is written while the run is paused, somebody beside it decided.
+        if self.machine.state().paused.is_some() && !matches!(event, Event::RunResumed { .. }) {
+            return true;
+        }
         match event {
             Event::RunCreated { .. }
             | Event::RunStarted { .. }
@@ -136,6 +143,7 @@ fn kind(event: &Event) -> String {
 pub struct Recorded {
     profile: ModelProfile,
     replies: Vec<Reply>,
+    given: AtomicUsize,
 }
 
 impl Recorded {
@@ -151,7 +159,11 @@ impl Recorded {
             _ => None,
         });
         let replies = replies.collect();
-        Some(Self { profile, replies })
+        Some(Self {
+            profile,
+            replies,
+            given: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -161,11 +173,11 @@ impl Model for Recorded {
         &self.profile
     }
 
-    async fn reply(&self, request: &Request, _: &mut dyn Deltas) -> Result<Reply, ModelError> {
-        let spoken = |message: &&Message| matches!(message, Message::Assistant { .. });
-        let so_far = request.messages.iter().filter(spoken).count();
+    async fn reply(&self, _: &Request, _: &mut dyn Deltas) -> Result<Reply, ModelError> {
+        // Not counted in the request: its oldest replies may have been replaced by a digest.
+        let next = self.given.fetch_add(1, Ordering::Relaxed);
         self.replies
-            .get(so_far)
+            .get(next)
             .cloned()
             .ok_or_else(|| ModelError::Unusable {
                 message: "the recorded run ends here; the replay went another way".to_owned(),

@@ -107,8 +107,8 @@ pub struct State {
     pub work: Work,
     /// Tools that the user allowed for the rest of the run.
     pub allowed: BTreeSet<String>,
-    /// Replies up to this one are shown without the results of their calls.
-    pub compacted_through: u32,
+    /// What of the conversation is shown in short, if any is.
+    pub compaction: Option<Compaction>,
     /// The last failures of the mind in a row.
     pub model_failures: Vec<ModelError>,
     /// Whether the run gets anywhere.
@@ -119,6 +119,11 @@ pub struct State {
     pub outcome: Option<Outcome>,
     /// Calls that were undone.
     pub compensated: BTreeSet<CallId>,
+    /// Where each message of a conversation's user came, but for the first: how many replies, and what
+    /// was used up, before it.
+    pub messages: Vec<(u32, Spent)>,
+    /// The last reply that the machine did not let pass as an answer.
+    sent_back: u32,
     /// The last entry.
     pub head: Option<Head>,
     last_time: Option<Timestamp>,
@@ -143,6 +148,23 @@ pub enum Turn {
         /// What came of each call, once it has come to its end.
         results: Vec<Option<(CallOutcome, Label)>>,
     },
+}
+
+/// What of the conversation is shown in short.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compaction {
+    /// The replies up to this one are replaced by a digest.
+    pub through: u32,
+    /// How many turns that makes.
+    pub turns: usize,
+    /// How many turns there were when it was decided.
+    pub known: usize,
+    /// How often what the turns between these two hold was halved.
+    pub halvings: u32,
+    /// The plan at that time.
+    pub plan: Vec<PlanItem>,
+    /// Tokens that the model's window turned out to hold, if fewer than it is said to.
+    pub window: Option<u32>,
 }
 
 /// A call that has not come to its end.
@@ -187,7 +209,14 @@ impl State {
         match &entry.event {
             Event::RunCreated { spec } => self.spec = Some(spec.clone()),
             Event::RunStarted { setup } => self.setup = Some(setup.clone()),
-            Event::MessageReceived { text, from } => self.say(text, from.clone()),
+            Event::MessageReceived { text, from } => {
+                // What is written while it is paused, somebody beside it notes.
+                if *from == Label::Own && self.paused.is_none() {
+                    self.sent_back = self.replies;
+                }
+                self.say(text, from.clone());
+                self.hear(from);
+            }
             Event::ModelReplied { reply } => self.replied(reply),
             Event::ModelFailed { error } => {
                 self.spent.steps = self.spent.steps.saturating_add(1);
@@ -235,10 +264,11 @@ impl State {
                     self.say(told, Label::Own);
                 }
             }
-            Event::ContextCompacted { through_reply } => {
-                self.compacted_through = (*through_reply).max(self.compacted_through);
-                self.model_failures.clear();
-            }
+            Event::ContextCompacted {
+                through_reply,
+                halvings,
+                window,
+            } => self.compacted(*through_reply, *halvings, *window),
             Event::RunPaused { reason } => {
                 self.child = None;
                 self.paused = Some(reason.clone());
@@ -255,6 +285,67 @@ impl State {
         }
     }
 
+    /// Whether it is a conversation.
+    pub fn is_conversation(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.conversation)
+    }
+
+    /// The answer that a conversation's user has not replied to: what the last reply finished with, or
+    /// its text. What was noted behind it, while the run was paused, changes nothing.
+    pub fn answer(&self) -> Option<&str> {
+        let is_said_by_others =
+            |turn: &&Turn| !matches!(turn, Turn::Said { label, .. } if *label == Label::Own);
+        match self.turns.iter().rev().find(is_said_by_others)? {
+            Turn::Replied {
+                number,
+                reply,
+                results,
+            } if self.is_conversation() && *number > self.sent_back => {
+                self.concludes(reply, results)
+            }
+            _ => None,
+        }
+    }
+
+    /// The answer that a reply ends with, if it does.
+    pub(super) fn concludes<'a>(
+        &self,
+        reply: &'a Reply,
+        results: &'a [Option<(CallOutcome, Label)>],
+    ) -> Option<&'a str> {
+        if reply.calls.is_empty() {
+            return Some(reply.text.trim()).filter(|answer| !answer.is_empty());
+        }
+        reply.calls.iter().zip(results).find_map(|(call, result)| {
+            let control = self.tool(&call.name)?.control;
+            match result {
+                Some((CallOutcome::Done { output }, _)) if control == Some(Control::Finish) => {
+                    Some(output.text.as_str())
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether the user spoke after the calls of `reply` were made: then what is left of them is of no
+    /// more interest.
+    pub(super) fn is_overtaken(&self, reply: u32) -> bool {
+        let last = self.messages.last();
+        last.is_some_and(|(replies, _)| *replies >= reply)
+    }
+
+    /// What counts against the budget. Steps, tokens and time of a conversation count from its last
+    /// message, so that a long one does not end for being long; money counts from its beginning.
+    pub fn charged(&self) -> Spent {
+        let mut charged = self.spent;
+        if let Some((_, before)) = self.messages.last() {
+            charged.steps = charged.steps.saturating_sub(before.steps);
+            charged.tokens = charged.tokens.saturating_sub(before.tokens);
+            charged.wall_ms = charged.wall_ms.saturating_sub(before.wall_ms);
+        }
+        charged
+    }
+
     /// The call of that id.
     pub fn call(&self, id: CallId) -> Option<&ToolCall> {
         let turn = self.turns.iter().rev().find_map(|turn| match turn {
@@ -263,6 +354,21 @@ impl State {
         });
         let made = turn.and_then(|reply| reply.calls.get(id.index as usize));
         made.or_else(|| self.own_call(id).map(|own| &own.call))
+    }
+
+    /// Replies up to this one are replaced by a digest.
+    pub fn compacted_through(&self) -> u32 {
+        self.compaction.as_ref().map_or(0, |done| done.through)
+    }
+
+    /// How many turns are replaced by a digest that goes through that reply: all in front of the first
+    /// reply behind it, and no fewer than are replaced already.
+    pub(crate) fn boundary(&self, through: u32) -> usize {
+        let behind =
+            |turn: &Turn| matches!(turn, Turn::Replied { number, .. } if *number > through);
+        let boundary = self.turns.iter().position(behind);
+        let already = self.compaction.as_ref().map_or(0, |done| done.turns);
+        boundary.unwrap_or(self.turns.len()).max(already)
     }
 
     /// The first line of what the same call gave when it was made, with success, before `id`.
@@ -380,11 +486,13 @@ impl State {
         tools.iter().find(|tool| tool.name == name)
     }
 
-    /// Only the time in which a driver was at work counts.
+    /// Only the time in which a driver was at work counts, and not that in which a user thought of what
+    /// to say next.
     fn charge_time(&mut self, entry: &Entry) {
         let working = self.status == Status::Running
             && self.child.is_none()
-            && !matches!(entry.event, Event::RunResumed { .. });
+            && !matches!(entry.event, Event::RunResumed { .. })
+            && (self.answer().is_none() || self.has_own_open());
         if let (true, Some(last)) = (working, self.last_time) {
             let ms = entry.time.duration_since(last).as_millis();
             let ms = u64::try_from(ms).unwrap_or(0);
@@ -396,6 +504,29 @@ impl State {
     fn say(&mut self, text: &str, label: Label) {
         let text = text.to_owned();
         self.turns.push(Turn::Said { text, label });
+    }
+
+    fn compacted(&mut self, through: u32, halvings: u32, window: Option<u32>) {
+        self.model_failures.clear();
+        let before = self.compaction.as_ref();
+        let through = through.min(self.replies).max(self.compacted_through());
+        self.compaction = Some(Compaction {
+            through,
+            turns: self.boundary(through),
+            known: self.turns.len(),
+            halvings,
+            plan: self.plan.clone(),
+            window: window.or(before.and_then(|before| before.window)),
+        });
+    }
+
+    /// A user's message is a task of its own.
+    fn hear(&mut self, from: &Label) {
+        if *from == Label::User && self.is_conversation() {
+            self.messages.push((self.replies, self.spent));
+            self.progress = Progress::default();
+            self.model_failures.clear();
+        }
     }
 
     fn replied(&mut self, reply: &Reply) {
@@ -486,6 +617,10 @@ impl State {
         }
         if let Some(setup) = setup {
             self.setup = Some((**setup).clone());
+            // How long the window of another model is, it has not shown yet.
+            if let Some(compaction) = &mut self.compaction {
+                compaction.window = None;
+            }
         }
         self.paused = None;
         self.child = None;

@@ -4,7 +4,6 @@ use futures::future::BoxFuture;
 
 use super::{DriveError, Driver, Machine, driver::Drive};
 use crate::{
-    entry::{Entry, Head},
     event::{Event, RunId},
     journal::{Journal, JournalError},
     model::CallId,
@@ -22,13 +21,15 @@ pub struct Undone {
     pub irreversible: Vec<String>,
 }
 
-/// The calls that undoing `run` undoes, newest first, those of the runs that it started among them.
+/// The calls that undoing what `run` did after that reply undoes, newest first, those of the runs that it
+/// started among them.
 ///
 /// # Errors
 /// If a journal cannot be read.
 pub fn undoable(
     journal: &dyn Journal,
     run: RunId,
+    since: u32,
 ) -> BoxFuture<'_, Result<Vec<(RunId, CallId)>, JournalError>> {
     Box::pin(async move {
         let entries = match journal.read(run, 1).await {
@@ -38,9 +39,10 @@ pub fn undoable(
         };
         let machine = Machine::fold(&entries);
         let mut all = Vec::new();
-        for call in machine.state().undoable() {
+        let calls = machine.state().undoable();
+        for call in calls.iter().filter(|call| call.id.reply > since) {
             if machine.state().starts_run(&call.name) {
-                all.extend(undoable(journal, run.child(call.id)).await?);
+                all.extend(undoable(journal, run.child(call.id), 0).await?);
             } else {
                 all.push((run, call.id));
             }
@@ -57,24 +59,29 @@ impl Driver {
     /// # Errors
     /// If a driver has the run, or its journal cannot be read or written.
     pub async fn undo(&self, run: RunId) -> Result<Undone, DriveError> {
+        self.undo_since(run, 0).await
+    }
+
+    /// Undoes likewise, but only calls of replies after that one.
+    ///
+    /// # Errors
+    /// As [`Driver::undo`].
+    pub async fn undo_since(&self, run: RunId, reply: u32) -> Result<Undone, DriveError> {
         let _claim = self.journal.claim(run).await?;
         let entries = self.journal.read(run, 1).await?;
-        let mut drive = Drive {
-            driver: self,
-            run,
-            machine: Machine::fold(&entries),
-            head: entries.last().map_or(Head::EMPTY, Entry::head),
-            observer: &mut (),
-        };
-        drive.undo().await
+        let mut nobody = ();
+        let mut drive = Drive::new(self, run, &entries, &mut nobody);
+        drive.undo(reply).await
     }
 }
 
 impl Drive<'_> {
-    async fn undo(&mut self) -> Result<Undone, DriveError> {
+    async fn undo(&mut self, since: u32) -> Result<Undone, DriveError> {
         let mut undone = Undone::default();
         let context = self.context();
-        for call in self.machine.state().undoable() {
+        let is_meant = |call: &Call| call.id.reply > since;
+        let calls = self.machine.state().undoable().into_iter().filter(is_meant);
+        for call in calls.collect::<Vec<_>>() {
             if self.machine.state().starts_run(&call.name) {
                 if self.undo_child(&call, &mut undone).await? {
                     continue;
@@ -99,10 +106,11 @@ impl Drive<'_> {
                 }
             }
         }
-        let irreversible = self.machine.state().irreversible();
+        let irreversible = self.machine.state().irreversible().into_iter();
+        let irreversible = irreversible.filter(is_meant);
         undone
             .irreversible
-            .extend(irreversible.iter().map(in_short));
+            .extend(irreversible.map(|call| in_short(&call)));
         Ok(undone)
     }
 

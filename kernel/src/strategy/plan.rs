@@ -104,7 +104,8 @@ fn left(plan: &[PlanItem]) -> String {
 
 /// Why the run does not end yet: items are open, and that was not said before.
 pub(crate) fn open(state: &State) -> Option<String> {
-    if state.strategy != Strategy::Plan {
+    // What was said before it was worked by a plan is not held to it.
+    if state.strategy != Strategy::Plan || state.replies <= state.work.since {
         return None;
     }
     let open = state.plan.iter().filter(|item| !item.is_done());

@@ -38,10 +38,12 @@ const STEPS_OF_A_TRY: u32 = 2;
 /// Characters of a try's answer or failure that are shown.
 const SHOWN: usize = 600;
 
-/// Whether there is what a search needs, and the run is not itself a try.
+/// Whether there is what a search needs, and the run is neither a try itself nor a conversation, which
+/// has no one end.
 pub(crate) fn is_possible(spec: &RunSpec, toolbox: &Toolbox) -> bool {
     let is_try = spec.parent.is_some_and(|parent| parent.way > 0);
     !is_try
+        && !spec.conversation
         && [COPY, COMPARE, ADOPT, DROP]
             .iter()
             .all(|name| toolbox.get(name).is_some())
@@ -169,7 +171,7 @@ impl<'a> Seen<'a> {
     fn next_try(&self, state: &State, spec: &RunSpec) -> Option<Event> {
         let tried = u32::try_from(self.tries.len()).unwrap_or(u32::MAX);
         let passed = self.tries.iter().any(|one| one.answer.is_some()) && !spec.check.is_empty();
-        let left = spec.budget.left(&state.spent);
+        let left = spec.budget.left(&state.charged());
         let has_begun = |way| self.copied.is_some_and(|(copied, _)| copied == way);
         if passed || tried >= WAYS || !self.diffs.is_empty() || self.adopted.is_some() {
             return None;

@@ -3,9 +3,10 @@ use std::time::Duration;
 use gpak_kernel::{
     event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, Refusal, RunId, Strategy},
     journal::JournalError,
-    model::{ModelError, ToolCall, scripted::Line},
+    label::Label,
+    model::{Message, ModelError, ToolCall, scripted::Line},
     policy::{Access, Budget, Permissions, Rule},
-    run::{Answer, DriveError, Ended, Resumption, Status, replay},
+    run::{Answer, DriveError, Ended, Machine, Next, Resumption, Status, replay},
 };
 use serde_json::json;
 
@@ -235,6 +236,73 @@ async fn a_repeated_call_is_answered_then_changes_the_strategy_then_ends_the_run
 }
 
 #[tokio::test]
+async fn a_run_whose_last_change_failed_is_sent_back_once_before_it_ends() {
+    let sent_back = |events: &[Event]| {
+        let refused = refused(events);
+        let back = refused.iter().filter(|(by, _)| *by == Refusal::Unfinished);
+        back.map(|(_, message)| message.clone()).collect::<Vec<_>>()
+    };
+    let world = World::new(vec![
+        call("save", "reject"),
+        finish("saved"),
+        call("save", "b"),
+        finish("ok"),
+    ]);
+    assert_eq!(world.run(task(yes(), false)).await, completed("ok"));
+    let messages = sent_back(&world.events().await);
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("save did not work"), "{messages:?}");
+    assert!(messages[0].contains("no such thing"), "{messages:?}");
+
+    let insists = vec![call("save", "reject"), finish("no"), finish("it cannot be")];
+    let world = World::new(insists);
+    assert_eq!(
+        world.run(task(yes(), false)).await,
+        completed("it cannot be")
+    );
+    assert_eq!(sent_back(&world.events().await).len(), 1);
+
+    for calls in [
+        vec![call("look", "reject"), finish("ok")],
+        vec![call("save", "reject"), call("set", "c"), finish("ok")],
+    ] {
+        let world = World::new(calls);
+        assert_eq!(world.run(task(yes(), false)).await, completed("ok"));
+    }
+}
+
+#[tokio::test]
+async fn a_repetition_is_told_but_not_shown_as_a_reply_and_the_next_is_drawn_widely() {
+    let world = World::new(vec![call("look", "a"), call("look", "a"), finish("ok")]);
+    assert_eq!(world.run(task(yes(), false)).await, completed("ok"));
+    let entries = world.entries().await;
+    let before_the_end = entries.iter().rposition(|entry| {
+        matches!(
+            entry.event,
+            Event::ToolFinished {
+                outcome: CallOutcome::Refused { .. },
+                ..
+            }
+        )
+    });
+    let machine = Machine::fold(&entries[..=before_the_end.unwrap()]);
+    let Next::Think { request, .. } = machine.next() else {
+        panic!("the mind is asked next");
+    };
+    let replies = request
+        .messages
+        .iter()
+        .filter(|message| matches!(message, Message::Assistant { .. }));
+    assert_eq!(replies.count(), 1);
+    let Some(Message::User { text, label }) = request.messages.last() else {
+        panic!("the model is told: {:?}", request.messages.last());
+    };
+    assert!(text.starts_with("look {\"what\":\"a\"}: you already made this call"));
+    assert_eq!(*label, Label::Own);
+    assert!(request.sampling.temperature > 0.0);
+}
+
+#[tokio::test]
 async fn a_passing_failure_of_the_mind_is_tried_again_and_a_lasting_one_pauses() {
     let malformed = || ModelError::Malformed {
         message: "half a reply".into(),
@@ -257,6 +325,25 @@ async fn a_passing_failure_of_the_mind_is_tried_again_and_a_lasting_one_pauses()
         completed("ok"),
         "resumed once it was mended"
     );
+}
+
+#[tokio::test]
+async fn a_wait_that_the_run_has_no_time_for_pauses_it_and_says_so() {
+    let after_ms = Some(60_000);
+    let world = World::new(vec![
+        Line::error(ModelError::RateLimited { after_ms }),
+        finish("ok"),
+    ]);
+    let mut spec = task(yes(), false);
+    spec.budget.wall_ms = 50_000;
+    world.create(spec).await;
+    match world.drive(false).await {
+        Ended::Paused(PauseReason::Model { message }) => {
+            assert!(message.contains("asks to wait 60s, and only "), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.drive(false).await, completed("ok"), "once it is over");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 mod chain;
 mod check;
 mod child;
+mod context;
+mod conversation;
 mod driver;
 mod properties;
 mod strategy;

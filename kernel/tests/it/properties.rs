@@ -43,6 +43,7 @@ fn setup() -> Setup {
             local: true,
             price: None,
         },
+        repository: Default::default(),
     }
 }
 
@@ -163,14 +164,16 @@ fn a_choice() -> impl Strategy<Value = Option<Choice>> {
 fn an_event() -> impl Strategy<Value = Event> {
     let text = "[a-c]{0,2}";
     prop_oneof![
-        (any::<(bool, bool)>(), a_choice(), 0usize..3).prop_map(|((a, b), strategy, checks)| {
-            let spec = RunSpec {
-                check: vec!["test".into(); checks],
-                strategy,
-                ..spec(a, b, 5)
-            };
-            Event::RunCreated { spec }
-        }),
+        (any::<(bool, bool, bool)>(), a_choice(), 0usize..3).prop_map(
+            |((a, b, conversation), strategy, checks)| Event::RunCreated {
+                spec: RunSpec {
+                    conversation,
+                    check: vec!["test".into(); checks],
+                    strategy,
+                    ..spec(a, b, 5)
+                }
+            }
+        ),
         Just(Event::RunStarted { setup: setup() }),
         text.prop_map(|text| Event::MessageReceived {
             text,
@@ -200,7 +203,13 @@ fn an_event() -> impl Strategy<Value = Event> {
             decision,
             note: String::new(),
         }),
-        (0u32..9).prop_map(|through_reply| Event::ContextCompacted { through_reply }),
+        (0u32..9, 0u32..9, prop::option::of(0u32..5000)).prop_map(
+            |(through_reply, halvings, window)| Event::ContextCompacted {
+                through_reply,
+                halvings,
+                window,
+            }
+        ),
         (a_purpose(), prop::collection::vec(a_call(), 0..3))
             .prop_map(|(purpose, calls)| Event::CallsDecided { purpose, calls }),
         (a_call_id(), any::<u32>(), any::<u64>()).prop_map(|(call, steps, tokens)| {
@@ -337,6 +346,10 @@ impl Simulation {
                 from: Label::User,
                 ms: 1,
             }),
+            Next::Wait(Waiting::Message) => self.commit(Event::MessageReceived {
+                text: "go on".into(),
+                from: Label::User,
+            }),
             Next::Wait(Waiting::Driver(_)) => {
                 if fate.crash {
                     self.commit(resumed(self.attended));
@@ -385,14 +398,14 @@ proptest! {
     #[test]
     fn a_driven_run_keeps_its_promises(
         fates in prop::collection::vec(a_fate(), 1..60),
-        (attended, deny_save) in any::<(bool, bool)>(),
+        (attended, deny_save, conversation) in any::<(bool, bool, bool)>(),
         steps in 1u32..12,
         strategy in a_choice(),
         checks in 0usize..3,
     ) {
         let mut run = Simulation { machine: Machine::fold([]), entries: Vec::new(), attended };
         let check = vec!["test".to_owned(); checks];
-        let spec = RunSpec { check, strategy, ..spec(attended, deny_save, steps) };
+        let spec = RunSpec { conversation, check, strategy, ..spec(attended, deny_save, steps) };
         run.commit(Event::RunCreated { spec });
         run.commit(Event::RunStarted { setup: setup() });
         let mut bound = 40 * fates.len();
@@ -405,15 +418,19 @@ proptest! {
         let state = run.machine.state();
         // No outcome of this world says `exit_code` 0: no check succeeds.
         let failed = state.own.iter().filter(|own| own.purpose == Purpose::Check);
-        prop_assert!(failed.count() <= 3, "a refused answer is sent back for ever");
+        let messages = 1 + state.messages.len();
+        prop_assert!(failed.count() <= 3 * messages, "a refused answer is sent back for ever");
         let completed = matches!(state.outcome, Some(Outcome::Completed { .. }));
         prop_assert!(!completed || checks == 0, "an answer counted whose check failed");
+        prop_assert!(state.messages.is_empty() || checks == 0, "an answer counted whose check failed");
+        prop_assert!(!(conversation && completed), "a conversation has no end");
         if strategy == Some(Choice::Plan) && state.strategy == gpak_kernel::event::Strategy::Plan {
             let done = state.plan.iter().filter(|item| item.is_done());
             let bare: Vec<_> = done.filter(|item| item.evidence.is_none()).collect();
             prop_assert!(bare.is_empty(), "done without evidence: {bare:?}");
         }
-        prop_assert!(state.spent.steps <= steps, "{} of {steps} steps", state.spent.steps);
+        let steps_spent = state.charged().steps;
+        prop_assert!(steps_spent <= steps, "{steps_spent} of {steps} steps");
         let mut started: HashMap<CallId, u32> = HashMap::new();
         let mut made_anyway = HashMap::new();
         for entry in &run.entries {

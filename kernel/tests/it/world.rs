@@ -105,6 +105,7 @@ pub fn task(permissions: Permissions, attended: bool) -> RunSpec {
         budget: Budget::default(),
         permissions,
         attended,
+        conversation: false,
         origin: None,
         check: Vec::new(),
         strategy: None,
@@ -136,6 +137,7 @@ impl World {
             human: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
             instructions: "Be brief.".into(),
+            repository: Default::default(),
             stop: CancellationToken::new(),
         };
         Self {

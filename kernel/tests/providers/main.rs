@@ -15,5 +15,6 @@ mod overhead;
 mod python;
 mod reached;
 mod resilience;
+mod rows;
 mod shapes;
 mod support;

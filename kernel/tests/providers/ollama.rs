@@ -111,7 +111,7 @@ async fn a_request_has_the_window_the_schema_and_how_long_to_stay() {
     let server = Faulty::start(vec![shown("\"completion\""), lines(&[&said, done])]).await;
     let mut options = Options::new(to(&server.base), "m");
     options.window = Some(16_384);
-    options.keep_alive_s = Some(90);
+    options.keep_alive = serde_json::from_value(json!("1h30m")).unwrap();
     let model = Ollama::connect(options).await.unwrap();
     assert_eq!(model.profile().window, 4096, "the model has no more");
     assert!(
@@ -136,7 +136,7 @@ async fn a_request_has_the_window_the_schema_and_how_long_to_stay() {
     assert_eq!(body["stream"], true);
     assert_eq!(body["options"]["num_ctx"], 4096);
     assert_eq!(body["options"]["num_predict"], 400);
-    assert_eq!(body["keep_alive"], "90s");
+    assert_eq!(body["keep_alive"], "1h30m");
     assert_eq!(body["format"], step::schema(&tools()));
     assert_eq!(body.get("tools"), None);
     assert!(

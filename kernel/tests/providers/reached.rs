@@ -89,10 +89,53 @@ async fn a_proxy_in_the_environment_is_used_but_not_to_this_machine() {
     assert_eq!(lines, ["POST http://model.invalid/v1/chat/completions"]);
 }
 
+#[tokio::test]
+async fn a_proxy_for_tls_is_asked_for_a_tunnel_unless_the_host_is_excepted() {
+    for (no_proxy, asked) in [("", true), ("model.invalid", false)] {
+        let proxy = Faulty::start(vec![hello()]).await;
+        let test = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "reached::behind_a_proxy_for_tls", "--nocapture"])
+            .env("HTTPS_PROXY", &proxy.base)
+            .env("https_proxy", &proxy.base)
+            .env("NO_PROXY", no_proxy)
+            .env("no_proxy", no_proxy)
+            .env(BEHIND, "tls")
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&test.stdout);
+        assert!(
+            test.status.success() && said.contains("no way through"),
+            "{said}"
+        );
+        let lines: Vec<_> = proxy.asked().into_iter().map(|asked| asked.line).collect();
+        let tunnel = lines.first().map(String::as_str);
+        assert_eq!(tunnel, asked.then_some("CONNECT model.invalid:443"));
+    }
+}
+
 /// Run by the test above, in a process of its own.
 #[tokio::test]
+async fn behind_a_proxy_for_tls() {
+    if std::env::var(BEHIND).as_deref() != Ok("tls") {
+        return;
+    }
+    let mut connection = to("https://model.invalid/v1");
+    connection.key = Some(Key::new("sk-test"));
+    let error = OpenAi::connect(told(connection, "m", true)).await.err();
+    let error = error.unwrap();
+    assert!(
+        matches!(&error, gpak_kernel::model::ModelError::Unreachable { message } if message.contains("model.invalid")),
+        "{error:?}"
+    );
+    assert!(!format!("{error:?}").contains("sk-test"));
+    println!("no way through");
+}
+
+/// Run by the test before it, in a process of its own.
+#[tokio::test]
 async fn behind_a_proxy() {
-    if std::env::var_os(BEHIND).is_none() {
+    if std::env::var(BEHIND).as_deref() != Ok("1") {
         return;
     }
     let model = OpenAi::connect(told(to("http://model.invalid/v1"), "m", true))

@@ -61,6 +61,7 @@ pub fn created(task: &str) -> Event {
             budget: Budget::default(),
             permissions: Permissions::default(),
             attended: false,
+            conversation: false,
             origin: None,
             check: Vec::new(),
             strategy: None,

@@ -13,15 +13,26 @@ use super::spec;
 
 struct ControlTool(ToolSpec);
 
+fn control(name: &str, description: &str, control: Control, properties: Value) -> Arc<dyn Tool> {
+    let spec = spec(name, description, Effect::Pure, properties, 1);
+    Arc::new(ControlTool(ToolSpec {
+        control: Some(control),
+        ..spec
+    }))
+}
+
+/// `pin_fact`.
+pub(super) fn pin_fact() -> Arc<dyn Tool> {
+    control(
+        "pin_fact",
+        "Keep a fact in view, word for word, for the rest of the task. For what is needed later: earlier results may be left out of a long task.",
+        Control::Pin,
+        json!({"fact": {"type": "string", "minLength": 1, "maxLength": 400, "description": "The fact."}}),
+    )
+}
+
 /// `update_plan`, `ask_user` and `finish`.
 pub(super) fn all() -> [Arc<dyn Tool>; 3] {
-    let control = |name: &str, description: &str, control: Control, properties: Value| {
-        let spec = spec(name, description, Effect::Pure, properties, 1);
-        Arc::new(ControlTool(ToolSpec {
-            control: Some(control),
-            ..spec
-        })) as Arc<dyn Tool>
-    };
     [
         control(
             "update_plan",

@@ -1,5 +1,7 @@
 //! `search_files`: the lines that match, as ripgrep finds them.
 
+mod instead;
+
 use std::io::{self, Read};
 
 use gpak_kernel::tool::{Effect, ToolError, ToolSpec};
@@ -39,7 +41,7 @@ pub(super) fn spec() -> ToolSpec {
         json!({
             "pattern": {"type": "string", "minLength": 1, "maxLength": 400, "description": "What to search: a word, or a regular expression."},
             "path": {"type": "string", "maxLength": 400, "description": "The folder or file to search, relative to the workspace; \".\" if left out."},
-            "glob": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Only files with such a name; all files if left out."},
+            "glob": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Only files with such a name; all files if left out."},
         }),
         1,
     )
@@ -78,45 +80,9 @@ pub(super) fn search(reader: &Reader<'_>, args: &Value) -> Result<String, ToolEr
     }
     let mut text = hits.show(&pattern, &path, files.len() as u64, &notes);
     if hits.lines == 0 {
-        text += &named(&pattern, &files);
+        text += &instead::of(reader, &pattern, &files)?;
     }
     Ok(text)
-}
-
-/// A small model searches for a file or folder as if its name stood in it: says where it is.
-fn named(pattern: &str, files: &[Inside]) -> String {
-    const NAMED: usize = 3;
-    let wanted = pattern.trim_matches(['*', '^', '$', '/', ' ']);
-    if wanted.is_empty() {
-        return String::new();
-    }
-    if let Some(folder) = files.iter().find_map(|file| folder(file.as_str(), wanted)) {
-        return format!(
-            "\n{folder} is a folder; use list_files {{\"path\":\"{folder}\"}} to see what is in it"
-        );
-    }
-    let wanted = wanted.to_lowercase();
-    let found = files
-        .iter()
-        .map(Inside::as_str)
-        .filter(|path| path.to_lowercase().contains(&wanted));
-    let found: Vec<_> = found.take(NAMED).collect();
-    match found.first() {
-        None => String::new(),
-        Some(first) => format!(
-            "\nThere is a file of that name: {}; use read_file {{\"path\":\"{first}\"}} to read it",
-            found.join(", ")
-        ),
-    }
-}
-
-/// The folder around `file` that is called `name`, or whose whole path is that.
-fn folder<'a>(file: &'a str, name: &str) -> Option<&'a str> {
-    let ends = file.match_indices('/').map(|(at, _)| at);
-    ends.filter_map(|end| file.get(..end)).find(|folder| {
-        let last = folder.rsplit('/').next().unwrap_or(folder);
-        last.eq_ignore_ascii_case(name) || folder.eq_ignore_ascii_case(name)
-    })
 }
 
 /// The files to search: one, or those of a folder that match.
@@ -163,6 +129,36 @@ fn matcher(
     })
 }
 
+fn searcher() -> Searcher {
+    SearcherBuilder::new()
+        .line_number(true)
+        .binary_detection(BinaryDetection::quit(0))
+        .heap_limit(Some(LINE))
+        .build()
+}
+
+impl Reader<'_> {
+    /// Tells `heard` of each line of a file that matches, with its number, until it has enough.
+    fn lines(
+        &self,
+        matcher: &RegexMatcher,
+        searcher: &mut Searcher,
+        path: &Inside,
+        mut heard: impl FnMut(u64, &str) -> bool,
+    ) -> io::Result<()> {
+        let (file, metadata) = self.workspace.open_located(path)?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let file = UntilStopped {
+            file,
+            stop: self.stop,
+        };
+        let sink = Lossy(|number, line: &str| Ok(heard(number, line)));
+        searcher.search_reader(matcher, file, sink)
+    }
+}
+
 #[derive(Default)]
 struct Hits {
     text: String,
@@ -180,11 +176,7 @@ impl Hits {
         matcher: &RegexMatcher,
         files: &[Inside],
     ) -> Result<(), ToolError> {
-        let mut searcher = SearcherBuilder::new()
-            .line_number(true)
-            .binary_detection(BinaryDetection::quit(0))
-            .heap_limit(Some(LINE))
-            .build();
+        let mut searcher = searcher();
         for path in files {
             reader.stop.check()?;
             if self.lines > COUNTED {
@@ -208,30 +200,16 @@ impl Hits {
         searcher: &mut Searcher,
         path: &Inside,
     ) -> io::Result<()> {
-        let (file, metadata) = reader.workspace.open_located(path)?;
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         let before = self.lines;
-        let file = UntilStopped {
-            file,
-            stop: reader.stop,
-        };
-        let searched = searcher.search_reader(
-            matcher,
-            file,
-            Lossy(|number, line: &str| {
-                self.lines += 1;
-                let line = format!("\n{path}:{number}: {}", clip(matcher, line));
-                if self.shown + 1 == self.lines
-                    && self.text.len() + line.len() <= reader.output_bytes
-                {
-                    self.text += &line;
-                    self.shown += 1;
-                }
-                Ok(self.lines <= COUNTED)
-            }),
-        );
+        let searched = reader.lines(matcher, searcher, path, |number, line| {
+            self.lines += 1;
+            let line = format!("\n{path}:{number}: {}", clip(matcher, line));
+            if self.shown + 1 == self.lines && self.text.len() + line.len() <= reader.output_bytes {
+                self.text += &line;
+                self.shown += 1;
+            }
+            self.lines <= COUNTED
+        });
         self.files += u64::from(self.lines > before);
         searched
     }

@@ -32,7 +32,6 @@ const LAST_OUTPUT: Duration = Duration::from_millis(500);
 pub(super) struct RunCommand {
     spec: ToolSpec,
     limits: CommandLimits,
-    output_bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +41,7 @@ struct Args {
 }
 
 impl RunCommand {
-    pub(super) fn new(limits: CommandLimits, output_bytes: usize) -> Self {
+    pub(super) fn new(limits: CommandLimits) -> Self {
         let (usual, longest) = (limits.timeout.as_secs(), limits.longest.as_secs());
         let spec = super::spec(
             "run_command",
@@ -57,11 +56,7 @@ impl RunCommand {
             }),
             1,
         );
-        Self {
-            spec,
-            limits,
-            output_bytes,
-        }
+        Self { spec, limits }
     }
 
     fn timeout(&self, args: &Args) -> Duration {
@@ -91,7 +86,7 @@ impl Tool for RunCommand {
                 context.workspace.display()
             ))
         })?;
-        let mut output = Kept::new(self.output_bytes);
+        let mut output = Kept::new(self.limits.output_bytes);
         let ended = running
             .finish(&mut pipe, &mut output, Instant::now() + timeout)
             .await;

@@ -4,7 +4,7 @@ use gpak_kernel::tool::ToolError;
 use similar::get_close_matches;
 
 use super::{Inside, Workspace, rejected};
-use crate::walk::{Walk, walk};
+use crate::walk::{Globs, Walk, walk};
 
 /// How many names are looked at, and how many are named.
 const SEEN: usize = 5_000;
@@ -20,6 +20,9 @@ impl Workspace {
                 target.display()
             ));
         }
+        if path.as_str().contains(['*', '?']) {
+            return rejected(self.matching(path));
+        }
         let near = self.near(path);
         if !near.is_empty() {
             let near: Vec<_> = near.iter().map(|path| format!("\"{path}\"")).collect();
@@ -32,6 +35,27 @@ impl Workspace {
         rejected(format!(
             "there is no {path}; use list_files {{\"path\":\"{folder}\"}} to see what is there"
         ))
+    }
+
+    /// What a pattern that was given as a path matches.
+    fn matching(&self, path: &Inside) -> String {
+        let mut files = Vec::new();
+        let options = Walk {
+            recursive: true,
+            globs: Globs::new(self, &Inside::default(), path.as_str()).ok(),
+        };
+        // A folder that cannot be walked has nothing that matches.
+        let _ = walk(self, &Inside::default(), &options, |found| {
+            files.push(found.path.to_string());
+            Ok(files.len() < SHOWN)
+        });
+        if files.is_empty() {
+            return format!("{path} is a pattern, not one path, and nothing matches it");
+        }
+        format!(
+            "{path} is a pattern, not one path; make a call for each of: {}",
+            files.join(", ")
+        )
     }
 
     /// `: a.md, b.md` for a folder with these, for the end of a message.

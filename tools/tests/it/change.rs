@@ -63,6 +63,36 @@ async fn a_write_makes_folders_and_says_what_it_did() {
 }
 
 #[tokio::test]
+async fn a_write_that_loses_most_of_a_file_is_made_only_if_that_is_meant() {
+    let bench = Bench::new();
+    bench.put(
+        "Cargo.toml",
+        "[package]\nname = \"a\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    );
+    let write = json!({"path": "Cargo.toml", "content": "version = \"0.2.0\"\n"});
+    let message = bench.refused("write_file", write.clone()).await;
+    assert_eq!(
+        message,
+        "Cargo.toml is there already and has 4 lines, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
+    );
+    assert_eq!(bench.get("Cargo.toml").lines().count(), 4);
+    bench
+        .call(2, "delete_file", json!({"path": "Cargo.toml"}))
+        .await;
+    assert_eq!(
+        bench.call(3, "write_file", write).await,
+        "wrote Cargo.toml (1 line, 18 bytes)"
+    );
+    let message = bench
+        .refused(
+            "write_file",
+            json!({"path": "b.txt", "content": "<file path=\"b.txt\" lines=\"1-1 of 1\">\nb\n</file>"}),
+        )
+        .await;
+    assert!(message.contains("stands in no file"), "{message}");
+}
+
+#[tokio::test]
 async fn a_write_that_cannot_be_says_why() {
     let bench = Bench::new();
     bench.put("docs/a.txt", "x");
@@ -186,6 +216,14 @@ async fn a_move_replaces_nothing() {
 #[tokio::test]
 async fn only_files_and_empty_folders_are_deleted() {
     let bench = Bench::new();
+    bench.put("work/a.tmp", "");
+    bench.put("work/b.tmp", "");
+    assert_eq!(
+        bench
+            .refused("delete_file", json!({"path": "work/*.tmp"}))
+            .await,
+        "work/*.tmp is a pattern, not one path; make a call for each of: work/a.tmp, work/b.tmp"
+    );
     bench.put("docs/a.txt", "a");
     let message = bench.refused("delete_file", json!({"path": "docs"})).await;
     assert!(

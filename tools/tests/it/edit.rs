@@ -198,3 +198,34 @@ async fn replacing_many_places_makes_no_file_that_is_too_large() {
     );
     assert_eq!(bench.get("a.txt"), before);
 }
+
+#[tokio::test]
+async fn the_call_that_was_meant_is_given_where_it_is_clear() {
+    let bench = Bench::new();
+    bench.put(
+        "a.md",
+        "We recieve mail.\nversion = \"0.3.1\"\nTo recieve more, wait.\n",
+    );
+    for (old, new, expected) in [
+        (
+            "receive",
+            "receive",
+            "old and new are the same, so there is nothing to change. It has \"recieve\" (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
+        ),
+        (
+            "recive",
+            "receive",
+            "old does not stand in a.md; nothing was changed. It has \"recieve\" (line 1, line 3): did you mean edit_file {\"path\":\"a.md\",\"old\":\"recieve\",\"new\":\"receive\"}?",
+        ),
+        (
+            "version = \"0.3.0\"",
+            "version = \"0.4.0\"",
+            "old does not stand in a.md; nothing was changed. It has \"version = \\\"0.3.1\\\"\" (a line): did you mean edit_file {\"path\":\"a.md\",\"old\":\"version = \\\"0.3.1\\\"\",\"new\":\"version = \\\"0.4.0\\\"\"}?",
+        ),
+    ] {
+        let message = bench
+            .refused("edit_file", json!({"path": "a.md", "old": old, "new": new}))
+            .await;
+        assert_eq!(message, expected);
+    }
+}

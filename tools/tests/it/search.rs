@@ -163,3 +163,42 @@ async fn a_file_or_folder_that_is_searched_for_by_its_name_is_named() {
         .await;
     assert!(!text.contains("read_file"), "{text}");
 }
+
+#[tokio::test]
+async fn where_nothing_matches_what_may_be_meant_is_shown() {
+    let bench = Bench::new();
+    bench.put("README.md", "We recieve mail.\n\nTo recieve more, wait.\n");
+    bench.put(
+        "docs/leave.md",
+        "# Holiday\n\nAfter five years there are 29 days.\n",
+    );
+    bench.put("tmp/a.tmp", "x");
+    bench.put("tmp/b.tmp", "y");
+    let said = |number, pattern: &'static str| {
+        let bench = &bench;
+        async move {
+            bench
+                .call(number, "search_files", json!({"pattern": pattern}))
+                .await
+        }
+    };
+    assert!(
+        said(1, "receive")
+            .await
+            .ends_with("\nThere is \"recieve\" (README.md:1, README.md:3)")
+    );
+    assert!(said(2, "days of holiday").await.ends_with(
+        "\nLines with some of its words:\n\
+             docs/leave.md:1: # Holiday\n\
+             docs/leave.md:3: After five years there are 29 days."
+    ));
+    assert!(
+        said(3, "\\.tmp")
+            .await
+            .ends_with("\nFiles of such a name: tmp/a.tmp, tmp/b.tmp")
+    );
+    assert_eq!(
+        said(4, "zebra crossing").await,
+        "nothing in . matches \"zebra crossing\" (4 files searched)"
+    );
+}

@@ -19,6 +19,9 @@ use crate::{
 /// Tool lists whose compiled constraint is kept.
 const KEPT: usize = 8;
 
+/// How a text ends after which no quotation was about to begin.
+const ENDS: &str = r"[^\s(\[{=:,]$";
+
 /// Compiles constraints, and keeps those that were used last.
 pub(super) struct Constraints {
     factory: ParserFactory,
@@ -41,7 +44,7 @@ impl Constraints {
     ///
     /// A tool whose schema cannot be compiled takes any arguments: the gate checks them anyway.
     pub(super) fn step(&mut self, tools: &[ToolSpec]) -> Result<Constraint, ModelError> {
-        let exact = step::schema(tools);
+        let exact = whole(step::schema(tools), tools);
         if let Some(at) = self
             .compiled
             .iter()
@@ -53,7 +56,8 @@ impl Constraints {
         } else {
             let matcher = self.compile(&exact).or_else(|error| {
                 tracing::warn!(%error, "a tool's schema is too odd to constrain a reply with");
-                self.compile(&step::schema(&self.tamed(tools)))
+                let tamed = self.tamed(tools);
+                self.compile(&whole(step::schema(&tamed), &tamed))
             });
             let matcher = matcher.map_err(unusable)?;
             self.compiled.push_front((exact, matcher));
@@ -106,6 +110,36 @@ impl Constraints {
             tool
         };
         tools.iter().map(tame).collect()
+    }
+}
+
+/// The schema with thoughts, and words to people, that do not end where a quotation begins.
+///
+/// A model that is about to quote something writes a quotation mark, and in JSON that ends the text: what
+/// it thought is cut off, and what it does next does not follow from it. Where a text cannot end, the only
+/// quotation mark that it can write is an escaped one.
+fn whole(mut schema: Value, tools: &[ToolSpec]) -> Value {
+    let steps = schema.get_mut("anyOf").and_then(Value::as_array_mut);
+    for (step, tool) in steps.into_iter().flatten().zip(tools) {
+        end(step.pointer_mut("/properties/thought"), ENDS);
+        if tool.control.is_some() {
+            let args = step.pointer_mut("/properties/args/properties");
+            let args = args.and_then(Value::as_object_mut);
+            for (_, arg) in args.into_iter().flatten() {
+                end(Some(arg), ENDS);
+            }
+        }
+    }
+    schema
+}
+
+/// Text of that schema ends so.
+fn end(schema: Option<&mut Value>, pattern: &str) {
+    let Some(schema) = schema.and_then(Value::as_object_mut) else {
+        return;
+    };
+    if schema.get("type").is_some_and(|kind| kind == "string") {
+        schema.insert("pattern".into(), pattern.into());
     }
 }
 

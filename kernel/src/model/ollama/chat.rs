@@ -4,7 +4,7 @@ use futures::StreamExt;
 use ollama_rs::{
     generation::{
         chat::{ChatMessage, MessageRole, request::ChatMessageRequest},
-        parameters::{FormatType, JsonStructure, KeepAlive, TimeUnit},
+        parameters::{FormatType, JsonStructure},
         tools::{ToolCall, ToolCallFunction, ToolInfo},
     },
     models::ModelOptions,
@@ -12,11 +12,14 @@ use ollama_rs::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use super::KeepAlive;
 use crate::{
     model::{
         Message, ModelError, Request, Stop,
         probe::{Format, Manner},
-        remote::{Counts, Draft, Failure, Names, Piece, Places, Server, check_sent, observed},
+        remote::{
+            Counts, Draft, Failure, Names, Piece, Places, Server, check_sent, joined, observed,
+        },
         step::{self, Role},
     },
     tool::ToolSpec,
@@ -27,7 +30,7 @@ use crate::{
 pub(super) struct About<'a> {
     pub(super) model: &'a str,
     pub(super) window: u32,
-    pub(super) keep_alive_s: Option<u64>,
+    pub(super) keep_alive: Option<&'a KeepAlive>,
 }
 
 /// Where the tools are in a body.
@@ -66,23 +69,23 @@ pub(super) fn body(
     } else if let Some(format) = format(request, manner.format)? {
         typed = typed.format(format);
     }
-    if let Some(time) = about.keep_alive_s {
-        let unit = TimeUnit::Seconds;
-        typed = typed.keep_alive(KeepAlive::Until { time, unit });
-    }
     let mut body = serde_json::to_value(&typed).map_err(|why| unusable(&why))?;
-    complete(&mut body, request, names);
+    complete(&mut body, about, request, names);
     check_sent(&body, request, names, native, PLACES)?;
     Ok(body)
 }
 
-/// What the crate's types cannot say: that the reply is to be a stream, which tool a result is of, and
-/// nothing where there is nothing (some servers refuse an empty list of calls).
-fn complete(body: &mut Value, request: &Request, names: &Names) {
+/// What the crate's types cannot say: that the reply is to be a stream, how long the model stays in
+/// every form that the API takes, which tool a result is of, and nothing where there is nothing (some
+/// servers refuse an empty list of calls).
+fn complete(body: &mut Value, about: About<'_>, request: &Request, names: &Names) {
     let Some(members) = body.as_object_mut() else {
         return;
     };
     members.insert("stream".to_owned(), json!(true));
+    if let Some(time) = about.keep_alive {
+        members.insert("keep_alive".to_owned(), json!(time));
+    }
     let messages = members.get_mut("messages").and_then(Value::as_array_mut);
     for message in messages
         .into_iter()
@@ -107,6 +110,9 @@ fn complete(body: &mut Value, request: &Request, names: &Names) {
         if let Some(members) = result.as_object_mut() {
             members.insert("tool_name".to_owned(), json!(names.sent(name)));
         }
+    }
+    if let Some(Value::Array(messages)) = members.get_mut("messages") {
+        *messages = joined(std::mem::take(messages));
     }
 }
 

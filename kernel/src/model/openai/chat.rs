@@ -9,12 +9,13 @@ use super::transport::{Endpoint, failed};
 use crate::model::{
     Message, ModelError, Request, Stop,
     probe::{Format, Manner},
-    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, observed},
+    remote::{Draft, Failure, Names, Piece, Places, Server, call_id, check_sent, joined, observed},
     step::{self, Role},
 };
 
 /// Members of a request that help and are not needed.
-pub(super) const OPTIONAL: [&str; 5] = [
+pub(super) const OPTIONAL: [&str; 6] = [
+    "tool_choice",
     "seed",
     "temperature",
     "stream_options",
@@ -55,6 +56,16 @@ pub(super) fn body(
     set("messages", messages);
     if native && !request.tools.is_empty() {
         set("tools", tools(request, names));
+        if at_openai && let Some(named) = allowed(request) {
+            let named = named
+                .map(|name| json!({"type": "function", "function": {"name": names.sent(name)}}));
+            let tools: Value = named.collect();
+            let allowed = json!({"mode": "auto", "tools": tools});
+            set(
+                "tool_choice",
+                json!({"type": "allowed_tools", "allowed_tools": allowed}),
+            );
+        }
     }
     if !native && let Some(format) = response_format(request, manner.format) {
         set("response_format", format);
@@ -78,6 +89,16 @@ pub(super) fn body(
 /// What f32 cannot say exactly is not sent with seventeen digits.
 pub(super) fn temperature(request: &Request) -> Value {
     json!((f64::from(request.sampling.temperature) * 1e4).round() / 1e4)
+}
+
+/// The tools that may be called, where some are barred: all are still sent, so that what was sent before
+/// stays the beginning of what is sent now. Only OpenAI itself is known to take this; elsewhere the gate
+/// refuses the call.
+pub(super) fn allowed(request: &Request) -> Option<impl Iterator<Item = &str>> {
+    let is_free = |name: &&str| !request.barred.iter().any(|barred| barred == name);
+    let named = request.tools.iter().map(|tool| tool.name.as_str());
+    let some_are_barred = !request.barred.is_empty() && named.clone().any(|name| is_free(&name));
+    some_are_barred.then(|| named.filter(is_free))
 }
 
 fn tools(request: &Request, names: &Names) -> Value {
@@ -119,7 +140,7 @@ fn steps(request: &Request) -> Value {
         };
         json!({"role": role, "content": turn.text})
     };
-    step::turns(request).into_iter().map(turn).collect()
+    joined(step::turns(request).into_iter().map(turn).collect()).into()
 }
 
 /// The conversation of a model that makes native calls.
@@ -151,7 +172,7 @@ fn native_messages(request: &Request, names: &Names) -> Value {
             json!({"role": "tool", "tool_call_id": call_id(*call), "content": observed(text, *ok)})
         }
     };
-    request.messages.iter().map(message).collect()
+    joined(request.messages.iter().map(message).collect()).into()
 }
 
 /// Sends a body and reads the stream that comes back.
@@ -297,6 +318,52 @@ impl Tokens {
                 .and_then(|details| details.cached_tokens)
                 .unwrap_or(0),
             output: self.completion_tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::openai::{barring, responses};
+
+    #[test]
+    fn a_barred_tool_is_sent_and_may_not_be_called() {
+        let request = barring(&["look"]);
+        let names = Names::new(&request.tools);
+        let native = Manner {
+            native_tools: true,
+            ..Manner::default()
+        };
+        let chat = body("m", &request, &native, &names, true).unwrap();
+        let allowed = json!([{"type": "function", "function": {"name": "finish"}}]);
+        assert_eq!(
+            chat["tool_choice"],
+            json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": allowed}})
+        );
+        let said = responses::body("m", &request, &native, &names, true).unwrap();
+        let allowed = json!([{"type": "function", "name": "finish"}]);
+        assert_eq!(
+            said["tool_choice"],
+            json!({"type": "allowed_tools", "mode": "auto", "tools": allowed})
+        );
+        let (none, both) = (barring(&[]), barring(&["look", "finish"]));
+        for (sent, write) in [
+            (chat, body as fn(_, _, _, _, _) -> _),
+            (said, responses::body),
+        ] {
+            assert_eq!(sent["tools"].as_array().unwrap().len(), 2);
+            let free = write("m", &none, &native, &names, true).unwrap();
+            assert_eq!(free["tools"], sent["tools"], "the prefix stays");
+            assert_eq!(free.get("tool_choice"), None);
+            let all = write("m", &both, &native, &names, true).unwrap();
+            assert_eq!(
+                all.get("tool_choice"),
+                None,
+                "a reply must be able to do something"
+            );
+            let elsewhere = write("m", &request, &native, &names, false).unwrap();
+            assert_eq!(elsewhere.get("tool_choice"), None, "others may refuse it");
         }
     }
 }

@@ -5,7 +5,7 @@ use async_openai::Client;
 use serde_json::{Map, Value, json};
 
 use super::{
-    chat::{Tokens, filtered, response_format, temperature},
+    chat::{Tokens, allowed, filtered, response_format, temperature},
     transport::{Endpoint, failed},
 };
 use crate::model::{
@@ -19,7 +19,8 @@ use crate::model::{
 const STATE: &str = "openai_reasoning";
 
 /// Members of a request that help and are not needed.
-pub(super) const OPTIONAL: [&str; 5] = [
+pub(super) const OPTIONAL: [&str; 6] = [
+    "tool_choice",
     "temperature",
     "include",
     "store",
@@ -63,6 +64,14 @@ pub(super) fn body(
     set("input", input);
     if native && !request.tools.is_empty() {
         set("tools", tools(request, names));
+        if at_openai && let Some(named) = allowed(request) {
+            let named = named.map(|name| json!({"type": "function", "name": names.sent(name)}));
+            let tools: Value = named.collect();
+            set(
+                "tool_choice",
+                json!({"type": "allowed_tools", "mode": "auto", "tools": tools}),
+            );
+        }
     }
     if !native && let Some(format) = text_format(request, manner.format) {
         set("text", json!({ "format": format }));

@@ -14,11 +14,11 @@ pub struct BreakerSettings {
 }
 
 impl Default for BreakerSettings {
-    /// 5 failures, 10 s to 5 min. More failures than the machine tries one request for, so that one run
+    /// 8 failures, 10 s to 5 min. More failures than the machine tries one request for, so that one run
     /// alone does not open it within one step.
     fn default() -> Self {
         Self {
-            failures: 5,
+            failures: 8,
             first: Duration::from_secs(10),
             longest: Duration::from_secs(300),
         }

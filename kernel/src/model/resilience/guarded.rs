@@ -41,11 +41,6 @@ impl<M: Model> Guarded<M> {
         }
     }
 
-    /// The model.
-    pub fn inner(&self) -> &M {
-        &self.model
-    }
-
     fn admit(&self) -> Result<Pass<'_, M>, ModelError> {
         let now = (self.clock)();
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ use super::{
     writable,
 };
 use crate::{
+    spelling::Words,
     text::{Content, LineCount, head, many, sniff},
     workspace::{Inside, Place, Workspace, rejected},
 };
@@ -23,6 +24,8 @@ use crate::{
 const EDITED: u64 = 32 * 1024 * 1024;
 /// How many lines are compared with what was not found, and how much of a line is shown.
 const COMPARED: usize = 5_000;
+/// How like `old` a line must be, from 0 to 1, to be what was meant.
+const ALIKE: f32 = 0.8;
 const SHOWN: usize = 300;
 /// How many places of several are named.
 const NAMED: usize = 10;
@@ -78,7 +81,7 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
         ),
     };
     let said = format!(
-        "edited {path} {places}: {} replaced with {}{each}; it has {} now",
+        "edited and saved {path} {places}: {} replaced with {}{each}; it has {} now",
         many(LineCount::of(edit.old.as_bytes()), "line"),
         many(LineCount::of(edit.new.as_bytes()), "line"),
         many(LineCount::of(edited.as_bytes()), "line")
@@ -153,9 +156,14 @@ fn find<'a>(
         )));
     }
     if old == new {
-        return Err(rejected(
-            "old and new are the same, so there is nothing to change".to_owned(),
-        ));
+        let meant = match text.contains(old) {
+            true => None,
+            false => meant(path, text, old, new),
+        };
+        return Err(rejected(format!(
+            "old and new are the same, so there is nothing to change{}",
+            meant.map_or_else(String::new, |meant| format!(". {meant}"))
+        )));
     }
     let mut edit = Edit {
         at: 0,
@@ -220,6 +228,9 @@ fn absent(path: &Inside, text: &str, old: &str, new: &str) -> ToolError {
             head(&lines, 4 * SHOWN)
         ));
     }
+    if let Some(meant) = meant(path, text, old, new) {
+        return rejected(format!("{nothing} {meant}"));
+    }
     let wanted = old
         .lines()
         .map(str::trim)
@@ -246,6 +257,34 @@ fn absent(path: &Inside, text: &str, old: &str, new: &str) -> ToolError {
         ));
     }
     rejected(format!("{nothing} The closest is\n{}", shown.join("\n")))
+}
+
+/// The call that may have been meant: with the line or the word that is most like a short `old`.
+fn meant(path: &Inside, text: &str, old: &str, new: &str) -> Option<String> {
+    let lines = text.lines().take(COMPARED);
+    let (stands, place) = if Words::can_be_close(old) {
+        let mut words = Words::default();
+        for (index, line) in lines.enumerate() {
+            words.add(|| format!("line {}", index + 1), line);
+        }
+        words.closest_to(old)?
+    } else {
+        let old = old.trim();
+        if old.contains('\n') || old.len() > SHOWN {
+            return None;
+        }
+        let lines: Vec<_> = lines
+            .map(str::trim)
+            .filter(|line| line.len() <= SHOWN)
+            .collect();
+        let close = get_close_matches(old, &lines, 2, ALIKE);
+        let [line] = *close else { return None };
+        (line.to_owned(), String::from("a line"))
+    };
+    let call = json!({"path": path.as_str(), "old": stands, "new": new});
+    Some(format!(
+        "It has \"{stands}\" ({place}): did you mean edit_file {call}?"
+    ))
 }
 
 /// Where the lines of `old` stand if blanks at their ends and between words do not count.

@@ -19,6 +19,11 @@ const SEEN: usize = 20_000;
 /// Where a call does not say whether to list the folders inside too, they are if that makes no more entries.
 const SMALL: usize = 40;
 
+/// Of so many files the three longest are said, of fewer the longest.
+const MANY: usize = 6;
+/// In a list of at most so many, how each file begins is shown.
+const BEGUN: usize = 12;
+
 #[derive(Deserialize)]
 struct Args {
     path: Option<String>,
@@ -43,7 +48,7 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
         json!({
             "path": {"type": "string", "maxLength": 400, "description": "The folder, relative to the workspace; \".\" if left out."},
             "recursive": {"type": "boolean", "description": "Whether to list the folders inside it too; if left out, only where there is little in them."},
-            "glob": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Only files with such a name, in all folders inside; all files if left out."},
+            "glob": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Only files with such a name, in all folders inside; all files if left out."},
             "sort": {"type": "string", "enum": ["name", "lines", "size"], "description": "By name, or the longest or the largest first."},
         }),
         0,
@@ -56,6 +61,7 @@ struct Entry {
     kind: Kind,
     size: u64,
     lines: Option<u64>,
+    first: String,
     about: String,
 }
 
@@ -95,11 +101,7 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
         }
     };
     let notes = notes(reader, &chosen, unmatched);
-    let (mut entries, mut counted) = (Vec::new(), 0);
-    for found in chosen.found {
-        reader.stop.check()?;
-        entries.extend(look(reader, found, &mut counted)?);
-    }
+    let mut entries = look_at(reader, chosen.found)?;
     if entries.is_empty() {
         return Ok(format!("{path} is an empty folder"));
     }
@@ -109,6 +111,27 @@ pub(in crate::builtin) fn list(reader: &Reader<'_>, args: &Value) -> Result<Stri
         Sort::Size => entries.sort_by_key(|entry| std::cmp::Reverse(entry.size)),
     }
     Ok(show(reader, &path, &entries, &notes))
+}
+
+/// What is in the workspace, where that is little enough to be told with the task.
+pub(crate) fn overview(reader: &Reader<'_>) -> Result<Option<String>, ToolError> {
+    let root = Inside::default();
+    let chosen = choose(reader, &root, None)?;
+    if chosen.found.is_empty() || chosen.found.len() > SMALL {
+        return Ok(None);
+    }
+    let notes = notes(reader, &chosen, None);
+    let entries = look_at(reader, chosen.found)?;
+    Ok(Some(show(reader, &root, &entries, &notes)))
+}
+
+fn look_at(reader: &Reader<'_>, found: Vec<Found>) -> Result<Vec<Entry>, ToolError> {
+    let (mut entries, mut counted) = (Vec::new(), 0);
+    for found in found {
+        reader.stop.check()?;
+        entries.extend(look(reader, found, &mut counted)?);
+    }
+    Ok(entries)
 }
 
 /// What is to be listed, by name.
@@ -198,9 +221,13 @@ fn notes(reader: &Reader<'_>, chosen: &Chosen, unmatched: Option<&str>) -> Vec<S
 fn show(reader: &Reader<'_>, path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     let mut text = head(path, entries, notes);
     let longest = longest(entries).unwrap_or_default();
+    let begun = entries.len() <= BEGUN;
     for (index, entry) in entries.iter().enumerate() {
         let end = if entry.kind == Kind::Folder { "/" } else { "" };
-        let line = format!("\n{}{end} ({})", entry.path, entry.about);
+        let mut line = format!("\n{}{end} ({})", entry.path, entry.about);
+        if begun && !entry.first.is_empty() {
+            line += &format!(" begins: {}", entry.first);
+        }
         if text.len() + line.len() + longest.len() > reader.output_bytes {
             text += &format!(
                 "\n…truncated: {index} of {} shown; list a folder inside, or give a glob like \"*.md\"",
@@ -240,13 +267,17 @@ fn head(path: &Inside, entries: &[Entry], notes: &[String]) -> String {
     text
 }
 
-/// A small model does not find the longest of thirty by itself, nor what stands above a long list.
+/// A small model does not find the longest of four by itself, nor what stands above a long list.
 fn longest(entries: &[Entry]) -> Option<String> {
     let mut counted = counted(entries);
-    if counted.len() <= 5 {
+    if counted.len() < 3 {
         return None;
     }
     counted.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
+    if counted.len() < MANY {
+        let (lines, path) = counted.first()?;
+        return Some(format!("\nthe longest: {path} ({})", many(*lines, "line")));
+    }
     let longest: String = (1..=3)
         .zip(&counted)
         .map(|(place, (lines, path))| format!("\n{place}. {path} ({})", many(*lines, "line")))
@@ -271,6 +302,7 @@ fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<E
         kind,
         size: 0,
         lines: None,
+        first: String::new(),
         about: String::new(),
     };
     match kind {
@@ -315,8 +347,9 @@ fn look(reader: &Reader<'_>, found: Found, counted: &mut u64) -> Result<Option<E
                 .map_err(|e| rejected(format!("cannot read {}: {e}", entry.path)))?;
             entry.about = match summary {
                 Summary::Binary(kind) => format!("{size}, {kind}"),
-                Summary::Text { lines } => {
+                Summary::Text { lines, first } => {
                     entry.lines = Some(lines);
+                    entry.first = first;
                     format!("{}, {size}", many(lines, "line"))
                 }
             };

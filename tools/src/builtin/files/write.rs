@@ -17,6 +17,9 @@ use crate::{
     workspace::{Workspace, rejected},
 };
 
+/// Files of so few lines are replaced without a question.
+const LITTLE: u64 = 3;
+
 #[derive(Deserialize)]
 struct Args {
     path: String,
@@ -38,6 +41,14 @@ pub(in crate::builtin) fn spec() -> ToolSpec {
 
 pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Plan, ToolError> {
     let Args { path: raw, content } = arguments(args)?;
+    if content
+        .lines()
+        .any(|line| line.starts_with("<file path=\""))
+    {
+        return Err(rejected(
+            "content has a line <file …>, which only marks what read_file shows and stands in no file; nothing was written. Give the text alone, or use edit_file to change a part of it".to_owned(),
+        ));
+    }
     let path = workspace.parse(&raw)?;
     let folder = |path| {
         rejected(format!(
@@ -73,7 +84,14 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
                     act: Act::Nothing,
                 });
             }
-            said += &format!("; it had {} before", many(LineCount::of(&before), "line"));
+            let lines = LineCount::of(&before);
+            let (few, many) = (LineCount::of(content.as_bytes()), many(lines, "line"));
+            if lines > LITTLE && few * 2 < lines {
+                return Err(rejected(format!(
+                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
+                )));
+            }
+            said += &format!("; it had {many} before");
         }
         _ => {}
     }

@@ -562,7 +562,10 @@ impl State {
         self.open.remove(at);
         let call = self.call(id).cloned();
         let tool = call.as_ref().and_then(|call| self.tool(&call.name));
-        let effect = tool.map(|tool| tool.effect);
+        // That a child did not do its part is no change of the run's own that is missing.
+        let counts =
+            |tool: &&ToolSpec| outcome.is_done() || tool.control != Some(Control::Delegate);
+        let effect = tool.filter(counts).map(|tool| tool.effect);
         let is_act = tool.is_some_and(|tool| tool.control.is_none_or(|it| it == Control::Delegate));
         if outcome.is_done() && is_act {
             self.work.succeeded(id);

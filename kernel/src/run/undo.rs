@@ -40,7 +40,7 @@ pub fn undoable(
         let machine = Machine::fold(&entries);
         let mut all = Vec::new();
         let calls = machine.state().undoable();
-        for call in calls.iter().filter(|call| call.id.reply > since) {
+        for call in calls.iter().filter(|call| is_after(call, since)) {
             if machine.state().starts_run(&call.name) {
                 all.extend(undoable(journal, run.child(call.id), 0).await?);
             } else {
@@ -79,7 +79,7 @@ impl Drive<'_> {
     async fn undo(&mut self, since: u32) -> Result<Undone, DriveError> {
         let mut undone = Undone::default();
         let context = self.context();
-        let is_meant = |call: &Call| call.id.reply > since;
+        let is_meant = |call: &Call| is_after(call, since);
         let calls = self.machine.state().undoable().into_iter().filter(is_meant);
         for call in calls.collect::<Vec<_>>() {
             if self.machine.state().starts_run(&call.name) {
@@ -138,6 +138,11 @@ impl Drive<'_> {
             Ok(is_whole)
         })
     }
+}
+
+/// Whether a call was made after that reply; all were made after 0, the machine's own before any reply too.
+fn is_after(call: &Call, reply: u32) -> bool {
+    reply == 0 || call.id.reply > reply
 }
 
 fn in_short(call: &Call) -> String {

@@ -49,6 +49,12 @@ pub fn spec(name: &str, effect: Effect, resumable: bool, control: Option<Control
     }
 }
 
+/// A tool that notes its calls.
+pub fn noted(spec: ToolSpec, log: &Log) -> Arc<dyn Tool> {
+    let log = log.clone();
+    Arc::new(Noted { spec, log })
+}
+
 #[async_trait]
 impl Tool for Noted {
     fn spec(&self) -> &ToolSpec {

@@ -31,6 +31,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         attended: false,
         conversation: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let driver = Driver {
         journal: Arc::new(MemoryJournal::default()),

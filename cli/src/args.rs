@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpak_kernel::{
+    event::Choice,
     policy::{Access, Rule},
     run::Status,
 };
@@ -48,6 +49,8 @@ pub enum Command {
     /// The models of this machine: list, pull, add, bench
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Compare strategies on the evaluation set: what each solves, and what it takes
+    Eval(EvalArgs),
     /// The settings, and where each came from
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -99,6 +102,16 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
 
+    /// A command that must succeed before an answer counts, as in `cargo test`; may be given again
+    ///
+    /// It is run in the workspace, by `sh`, without asking. Given as nothing, none of the settings is run.
+    #[arg(long, value_name = "COMMAND")]
+    pub check: Vec<String>,
+
+    /// How to do it; `auto` lets the model choose [default: react]
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyArg>,
+
     #[command(flatten)]
     #[allow(
         missing_docs,
@@ -112,6 +125,34 @@ pub struct RunArgs {
         reason = "clap shows the doc comment of a flattened field"
     )]
     pub bounds: Bounds,
+}
+
+/// The strategies that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrategyArg {
+    /// The model chooses, and it changes where it does not help
+    Auto,
+    /// Answer at once, without tools
+    Direct,
+    /// Look and act, step by step
+    React,
+    /// Keep a plan, whose items end with evidence
+    Plan,
+    /// Try several ways in copies of the workspace, and keep the best
+    Search,
+}
+
+impl From<StrategyArg> for Choice {
+    fn from(strategy: StrategyArg) -> Self {
+        match strategy {
+            StrategyArg::Auto => Self::Auto,
+            StrategyArg::Direct => Self::Direct,
+            StrategyArg::React => Self::React,
+            StrategyArg::Plan => Self::Plan,
+            StrategyArg::Search => Self::Search,
+        }
+    }
 }
 
 /// `gpak chat`
@@ -299,6 +340,38 @@ pub struct BenchArgs {
     /// Run the first so many cases of each part of the Berkeley Function Calling data
     #[arg(long, value_name = "CASES", num_args = 0..=1, default_missing_value = "100")]
     pub bfcl: Option<usize>,
+}
+
+/// `gpak eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The model [default: as for `run`]
+    #[arg(short, long)]
+    pub model: Option<String>,
+    /// What to compare; `chosen` lets the model choose for each task
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    pub strategies: Vec<Compared>,
+    /// The tasks of this folder, not the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+    /// Only these tasks
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Only one half of the tasks
+    #[arg(long, value_enum)]
+    pub half: Option<Half>,
+}
+
+/// What can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[allow(missing_docs, reason = "each is the strategy of that name")]
+pub enum Compared {
+    Direct,
+    React,
+    Plan,
+    Search,
+    Chosen,
+    All,
 }
 
 /// The halves of a set of tasks.

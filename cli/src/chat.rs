@@ -131,6 +131,7 @@ pub async fn resume(
 async fn latest(journal: &dyn Journal) -> Result<RunId, Failure> {
     let filter = RunFilter {
         limit: Some(LOOKED_AT),
+        whole: true,
         ..RunFilter::default()
     };
     for summary in journal.runs(&filter).await? {
@@ -173,6 +174,7 @@ fn session<'a>(
         nobody,
         Default::default(),
     )?;
+    wire::offer_delegate(&mut driver, &settings)?;
     let desk = Arc::new(Desk::new(
         lines,
         at_terminal,

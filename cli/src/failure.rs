@@ -76,9 +76,11 @@ impl From<DriveError> for Failure {
     fn from(error: DriveError) -> Self {
         match error {
             DriveError::Journal(error) => error.into(),
-            DriveError::EmptyTask | DriveError::Workspace { .. } | DriveError::NoEntry { .. } => {
-                Self::usage(error.to_string())
-            }
+            DriveError::EmptyTask
+            | DriveError::Workspace { .. }
+            | DriveError::IsChild { .. }
+            | DriveError::Unable(_)
+            | DriveError::NoEntry { .. } => Self::usage(error.to_string()),
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Home {
     pub data: PathBuf,
     /// Models and what can be made again.
     pub cache: PathBuf,
+    /// Copies of workspaces, while several ways are tried in them.
+    pub copies: PathBuf,
 }
 
 impl Home {
@@ -27,6 +29,7 @@ impl Home {
                 config: home.join("config"),
                 data: home.join("data"),
                 cache: home.join("cache"),
+                copies: home.join("copies"),
             });
         }
         let dirs = ProjectDirs::from("", "", "gpak").ok_or_else(|| {
@@ -37,6 +40,10 @@ impl Home {
             config: dirs.config_dir().to_owned(),
             data: dirs.data_dir().to_owned(),
             cache: dirs.cache_dir().to_owned(),
+            copies: match dirs.state_dir() {
+                Some(state) => state.join("copies"),
+                None => std::env::temp_dir().join("gpak-copies"),
+            },
         })
     }
 
@@ -60,7 +67,7 @@ impl Home {
         self.cache.join("model-state")
     }
 
-    /// All of them: no tool may write there.
+    /// All but the copies, in which runs work: no tool may write there.
     pub fn protected(&self) -> Vec<PathBuf> {
         vec![self.config.clone(), self.data.clone(), self.cache.clone()]
     }

@@ -251,6 +251,7 @@ mod tests {
             config: folder.clone(),
             data: folder.clone(),
             cache: folder,
+            copies: std::path::PathBuf::new(),
         }
     }
 

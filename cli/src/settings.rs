@@ -3,11 +3,12 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
+use clap::ValueEnum as _;
 use gpak_kernel::policy::{Access, Budget, Permissions, Rule};
 use serde::Deserialize;
 
 use crate::{
-    args::Bounds,
+    args::{Bounds, StrategyArg},
     failure::{Failure, file},
     home::Home,
     servers::ServerSettings,
@@ -82,6 +83,12 @@ pub struct Settings {
     pub rules: Vec<Setting<Rule>>,
     /// Whether nothing is asked.
     pub yes: Setting<bool>,
+    /// Commands that must succeed before an answer counts.
+    pub check: Setting<Vec<String>>,
+    /// How tasks are done; None is the model's default.
+    pub strategy: Setting<Option<StrategyArg>>,
+    /// Whether a run may start runs for parts of its task; None is by the model.
+    pub delegate: Setting<Option<bool>>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
@@ -98,8 +105,35 @@ struct SettingsFile {
     window: Option<u32>,
     budget: BudgetChange,
     permission: Vec<Rule>,
+    check: Option<Checks>,
+    strategy: Option<StrategyArg>,
+    delegate: Option<bool>,
     openai: Option<ServerSettings>,
     ollama: Option<ServerSettings>,
+}
+
+/// One command, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Checks {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From<Checks> for Vec<String> {
+    fn from(checks: Checks) -> Self {
+        let checks = match checks {
+            Checks::One(check) => vec![check],
+            Checks::Several(checks) => checks,
+        };
+        said_commands(checks)
+    }
+}
+
+/// Those that say something: nothing in their place means none.
+fn said_commands(commands: Vec<String>) -> Vec<String> {
+    let said = commands.into_iter().filter(|one| !one.trim().is_empty());
+    said.collect()
 }
 
 /// Bounds that are given; the others stay.
@@ -199,6 +233,14 @@ impl Settings {
         self
     }
 
+    /// With what the command line says of how a task is done.
+    pub fn with_ways(mut self, check: &[String], strategy: Option<StrategyArg>) -> Self {
+        let checks = (!check.is_empty()).then(|| said_commands(check.to_vec()));
+        self.check.set(checks, &Origin::Flag);
+        self.strategy.set(strategy.map(Some), &Origin::Flag);
+        self
+    }
+
     /// What a run may use up.
     pub fn budget(&self) -> Budget {
         Budget {
@@ -228,6 +270,9 @@ impl Settings {
             minutes: Setting::built_in(budget.wall_ms as f64 / 60_000.0),
             rules: Vec::new(),
             yes: Setting::built_in(false),
+            check: Setting::built_in(Vec::new()),
+            strategy: Setting::built_in(None),
+            delegate: Setting::built_in(None),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
             ignored: Vec::new(),
@@ -237,6 +282,9 @@ impl Settings {
     fn take(&mut self, said: SettingsFile, origin: &Origin) {
         self.model.set(said.model.map(Some), origin);
         self.window.set(said.window, origin);
+        self.check.set(said.check.map(Into::into), origin);
+        self.strategy.set(said.strategy.map(Some), origin);
+        self.delegate.set(said.delegate.map(Some), origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
         self.take_budget(said.budget, origin);
@@ -259,6 +307,12 @@ impl Settings {
         let mut ignore = |what: &str| self.ignored.push(format!("{origin}: {what}"));
         if said.model.is_some() || said.window.is_some() {
             ignore("a workspace cannot choose the model or its window");
+        }
+        if said.check.is_some() {
+            ignore("a workspace cannot name a command to run");
+        }
+        if said.strategy.is_some() || said.delegate.is_some() {
+            ignore("a workspace cannot choose how a task is done");
         }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
@@ -315,6 +369,15 @@ impl Settings {
         if let Some((origin, window)) = read("GPAK_WINDOW") {
             let window = number(&window).map_err(|why| wrong(&origin, why))?;
             self.window.set(Some(window), &origin);
+        }
+        if let Some((origin, strategy)) = read("GPAK_STRATEGY") {
+            let strategy = StrategyArg::from_str(&strategy, false).map_err(|why| {
+                wrong(
+                    &origin,
+                    format!("{why}; there are auto, direct, react, plan and search"),
+                )
+            })?;
+            self.strategy.set(Some(Some(strategy)), &origin);
         }
         if let Some((origin, budget)) = read("GPAK_BUDGET") {
             let budget = BudgetChange::parse(&budget).map_err(|why| wrong(&origin, why))?;

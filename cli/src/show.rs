@@ -5,7 +5,7 @@ pub mod tree;
 
 use std::{io::IsTerminal, time::Duration};
 
-use gpak_kernel::{model::ToolCall, policy::Spent};
+use gpak_kernel::{event::Strategy, model::ToolCall, policy::Spent};
 use serde_json::Value;
 
 /// A call in a line: the tool and what tells it apart.
@@ -29,6 +29,17 @@ fn argument(value: &Value) -> String {
         Value::String(text) => one_line(text),
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+/// The name of a strategy.
+pub fn strategy(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Direct => "direct",
+        Strategy::React => "react",
+        Strategy::Explore => "explore",
+        Strategy::Plan => "plan",
+        Strategy::Search => "search",
     }
 }
 

@@ -19,20 +19,23 @@ use gpak_kernel::{
         resilience::{BreakerSettings, Guarded},
         scripted::Scripted,
     },
-    run::{Driver, Human, SystemClock},
+    run::{Driver, Human, SystemClock, child::Delegate},
     tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
-use gpak_tools::{ReadHistory, builtin, repository};
+use gpak_tools::{ReadHistory, builtin, copies, repository};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     choice, crash,
-    failure::Failure,
+    failure::{Failure, file},
     home::Home,
     pulling, servers,
     settings::{Origin, Settings},
 };
+
+/// Tokens from which a window is large.
+const LARGE_WINDOW: u32 = 32_768;
 
 /// A model, and the script behind it if it is a scripted one.
 pub struct Mind {
@@ -79,9 +82,8 @@ pub fn driver(
         eprintln!("gpak: {notice}");
     }
     let driver = driver_of_none(home, model, human, stop)?;
-    let tools = tools(home, driver.model.profile(), &driver.journal);
     Ok(Driver {
-        toolbox: toolbox(tools.into_iter().chain(found.tool))?,
+        toolbox: toolbox(home, driver.model.profile(), &driver.journal, found.tool)?,
         repository: found.repository,
         ..driver
     })
@@ -101,7 +103,7 @@ pub fn driver_of_none(
 ) -> Result<Driver, Failure> {
     let journal = journal(home)?;
     Ok(Driver {
-        toolbox: toolbox(tools(home, model.profile(), &journal))?,
+        toolbox: toolbox(home, model.profile(), &journal, None)?,
         journal,
         model,
         human,
@@ -112,8 +114,31 @@ pub fn driver_of_none(
     })
 }
 
-/// The tools of this user, for such a model.
-pub fn tools(home: &Home, model: &ModelProfile, journal: &Arc<dyn Journal>) -> Vec<Arc<dyn Tool>> {
+/// Lets runs of this driver start runs of their own, where the settings or the model make it worth it.
+///
+/// Where nothing is set: if the model is behind a server and has a large window. Every tool that is shown
+/// costs a small model some of its attention and of its window, and it is no good at telling another
+/// agent all that it must know.
+pub fn offer_delegate(driver: &mut Driver, settings: &Settings) -> Result<(), Failure> {
+    let profile = driver.model.profile();
+    let earns_its_place = profile.provider != "embedded" && profile.window >= LARGE_WINDOW;
+    if settings.delegate.value.unwrap_or(earns_its_place) {
+        let toolbox = std::mem::take(&mut driver.toolbox);
+        let delegate: Arc<dyn Tool> = Arc::new(Delegate::default());
+        driver.toolbox = toolbox
+            .with([delegate])
+            .map_err(|why| Failure::new(why.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The tools of this user, for such a model, with one that the workspace's repository brings.
+pub fn toolbox(
+    home: &Home,
+    model: &ModelProfile,
+    journal: &Arc<dyn Journal>,
+    of_repository: Option<Arc<dyn Tool>>,
+) -> Result<Toolbox, Failure> {
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
     options.output_bytes = output_bytes(model.window);
@@ -126,12 +151,25 @@ pub fn tools(home: &Home, model: &ModelProfile, journal: &Arc<dyn Journal>) -> V
         journal.clone(),
         options.output_bytes,
     )));
-    tools
+    let copies = copies::all(&options, &home.copies, copies::Limits::default());
+    Toolbox::new(tools.into_iter().chain(of_repository))
+        .and_then(|toolbox| toolbox.with_hidden(copies))
+        .map_err(|why| Failure::new(why.to_string()))
 }
 
-/// One table of them.
-pub fn toolbox(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Toolbox, Failure> {
-    Toolbox::new(tools).map_err(|why| Failure::new(why.to_string()))
+/// Removes the copies that runs left behind which do not go on: those that are over, or gone.
+pub async fn sweep_copies(home: &Home, journal: &dyn Journal) -> Result<(), Failure> {
+    for run in copies::runs(&home.copies) {
+        let filter = RunFilter {
+            prefix: Some(run.to_string()),
+            ..RunFilter::default()
+        };
+        let goes_on = journal.runs(&filter).await?;
+        if goes_on.iter().all(|summary| summary.status.is_final()) {
+            copies::remove(&home.copies, run).map_err(file(&home.copies))?;
+        }
+    }
+    Ok(())
 }
 
 /// How much text one call may give: with three bytes a token, a sixth of the window, so that a few
@@ -277,6 +315,8 @@ pub async fn run_id(journal: &dyn Journal, prefix: Option<&str>) -> Result<RunId
     let filter = RunFilter {
         prefix: prefix.map(str::to_owned),
         limit: Some(2),
+        // The latest is one that somebody started.
+        whole: prefix.is_none(),
         ..RunFilter::default()
     };
     let found = journal.runs(&filter).await?;

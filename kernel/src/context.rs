@@ -23,13 +23,16 @@ mod view;
 pub use repository::{Notes, Repository, Skill};
 pub use room::size;
 
+use std::borrow::Cow;
+
 use room::Room;
 use view::View;
 
 use crate::{
     event::{Event, PauseReason, RunSpec, Setup, Strategy},
     model::{Request, Sampling},
-    run::State,
+    run::{State, check},
+    strategy,
 };
 
 /// The system prompt of a run that is given none.
@@ -52,7 +55,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
     Request {
         messages: view.messages(),
         tools: view.tools().into(),
-        barred: state.progress.barred().map(str::to_owned).collect(),
+        barred: strategy::barred(state, spec, setup),
         sampling: Sampling {
             max_tokens: room.reply,
             ..sampling(state)
@@ -141,21 +144,30 @@ fn pause(message: String) -> Event {
     }
 }
 
+/// The task as the model is told it, with the checks that its answer must pass.
+fn task(spec: &RunSpec) -> Cow<'_, str> {
+    match spec.check.as_slice() {
+        [] => Cow::Borrowed(&spec.task),
+        checks => Cow::Owned(spec.task.clone() + &check::notice(checks)),
+    }
+}
+
 fn sampling(state: &State) -> Sampling {
     // After a reply that made no sense, the same draw would make none again; nor does the most likely
     // reply lead on from where it led round in a circle.
     let stray = state.model_failures.len() as u64;
+    // Nor would several tries of one task differ.
+    let parent = state.spec.as_ref().and_then(|spec| spec.parent);
+    let way = u64::from(parent.map_or(0, |parent| parent.way));
+    let explore = state.strategy == Strategy::Explore || stray > 0 || way > 1;
     let stuck = state.progress.repeats > 0 || state.progress.failures > 1;
-    let temperature = if state.strategy == Strategy::Explore || stray > 0 {
-        0.7
-    } else if stuck {
-        0.4
-    } else {
-        0.0
-    };
     Sampling {
-        temperature,
-        seed: u64::from(state.replies) + stray,
+        temperature: match (explore, stuck) {
+            (true, _) => 0.7,
+            (false, true) => 0.4,
+            (false, false) => 0.0,
+        },
+        seed: u64::from(state.replies) + stray + 1000 * way,
         ..Sampling::default()
     }
 }

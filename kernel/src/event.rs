@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::{
     context::Repository,
     label::{Label, serde_as_text},
-    model::{CallId, ModelError, ModelProfile, Reply},
-    policy::{Budget, Permissions},
+    model::{CallId, ModelError, ModelProfile, Reply, ToolCall},
+    policy::{Budget, Permissions, Spent},
     tool::{ToolOutput, ToolSpec},
 };
 
@@ -30,6 +30,17 @@ impl RunId {
     /// The one of these bits, for tests and for ids that must be repeatable.
     pub const fn from_u128(bits: u128) -> Self {
         Self(uuid::Uuid::from_u128(bits))
+    }
+
+    /// The run that this one starts with that call: always the same, so that a run that is resumed
+    /// finds the one it had started.
+    pub fn child(&self, call: CallId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("gpak 2026-11-25 child run");
+        hasher.update(self.0.as_bytes());
+        hasher.update(call.to_string().as_bytes());
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
     /// The first eight digits, as people use it.
@@ -78,6 +89,29 @@ pub struct RunSpec {
     /// Where the run came from, if not from its task alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// Commands of the user's that must succeed before an answer counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub check: Vec<String>,
+    /// The strategy it is done by; where nothing is said, [`Strategy::React`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Choice>,
+    /// The run that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The run that a run is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// That run.
+    pub run: RunId,
+    /// Its call that started this one.
+    pub call: CallId,
+    /// How many runs are above this one.
+    pub depth: u32,
+    /// Which of several tries of the same task this is, from 1; 0 where it is no try.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub way: u32,
 }
 
 /// The run that a run was made from.
@@ -176,6 +210,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
     },
+    /// The machine makes calls by itself.
+    CallsDecided {
+        /// What for.
+        purpose: Purpose,
+        /// The calls, made one after the other.
+        calls: Vec<ToolCall>,
+    },
+    /// A run that a call started goes on, and all that it has used up so far is charged to this one.
+    ChildCharged {
+        /// The call.
+        call: CallId,
+        /// The run that it started.
+        run: RunId,
+        /// What that run has used up, from its beginning.
+        spent: Spent,
+    },
     /// The model rewrote its plan.
     PlanChanged {
         /// The plan now.
@@ -187,6 +237,9 @@ pub enum Event {
         strategy: Strategy,
         /// Why.
         reason: String,
+        /// What the model is told of it; the reason, where nothing is said here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<String>,
     },
     /// Older entries are shown to the model in short from now on. They stay in the journal.
     ContextCompacted {
@@ -318,6 +371,20 @@ pub enum Refusal {
     Unfinished,
     /// The run ends with another call of the same reply.
     Finished,
+    /// The task's check failed.
+    Check,
+    /// Items of the plan are open.
+    Plan,
+}
+
+/// What the machine makes calls by itself for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To check an outcome before it counts.
+    Check,
+    /// To try several ways and keep the best.
+    Search,
 }
 
 /// What a user decides on a call.
@@ -341,6 +408,9 @@ pub struct PlanItem {
     pub text: String,
     /// How far it is.
     pub status: PlanStatus,
+    /// The call that shows that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<CallId>,
 }
 
 /// How far a line of a plan is.
@@ -364,6 +434,28 @@ pub enum Strategy {
     React,
     /// The same, with replies drawn more widely and a reminder to try another way.
     Explore,
+    /// Answer at once, without tools.
+    Direct,
+    /// Write down a plan, then do and tick off one item after the other.
+    Plan,
+    /// Try several ways in copies of the workspace, and keep the best.
+    Search,
+}
+
+/// The strategy that a run is asked to be done by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The model chooses, and it changes where it does not help.
+    Auto,
+    /// [`Strategy::Direct`]
+    Direct,
+    /// [`Strategy::React`]
+    React,
+    /// [`Strategy::Plan`]
+    Plan,
+    /// [`Strategy::Search`]
+    Search,
 }
 
 /// Why a run stopped and can go on.
@@ -402,7 +494,7 @@ fn is_zero(number: &u32) -> bool {
 
 impl Event {
     /// Types that this version knows, as they stand in `type`.
-    pub const TYPES: [&str; 16] = [
+    pub const TYPES: [&str; 18] = [
         "run_created",
         "run_started",
         "message_received",
@@ -412,6 +504,8 @@ impl Event {
         "tool_finished",
         "approval_requested",
         "approval_decided",
+        "calls_decided",
+        "child_charged",
         "plan_changed",
         "strategy_changed",
         "context_compacted",

@@ -67,6 +67,8 @@ pub struct RunFilter {
     pub status: Option<Status>,
     /// At most so many.
     pub limit: Option<usize>,
+    /// None that is a part of another.
+    pub whole: bool,
 }
 
 /// A line about a run.
@@ -84,6 +86,9 @@ pub struct RunSummary {
     pub updated: Timestamp,
     /// How many entries it has.
     pub entries: u64,
+    /// The run that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
 }
 
 impl RunSummary {
@@ -99,6 +104,7 @@ impl RunSummary {
                 created: entry.time,
                 updated: entry.time,
                 entries: 0,
+                parent: spec.parent.map(|parent| parent.run),
             },
             (None, _) => return None,
         };
@@ -241,6 +247,7 @@ impl RunFilter {
         let begins = |prefix: &String| summary.run.to_string().starts_with(prefix.as_str());
         self.prefix.as_ref().is_none_or(begins)
             && self.status.is_none_or(|status| summary.status == status)
+            && !(self.whole && summary.parent.is_some())
     }
 }
 

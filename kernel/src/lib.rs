@@ -16,6 +16,7 @@
 //!   that both read.
 //! - [`event`], [`entry`]: what is journaled, and the hash chain over it.
 //! - [`journal`], [`model`], [`tool`]: the ports. [`label`]: where text came from.
+//! - [`strategy`]: how a task is done, and when that changes.
 //! - [`policy`]: the one gate before every tool. [`context`]: what the model is shown.
 //!
 //! Invariants: an event is in the journal before the machine knows it; an act is in the journal before
@@ -30,4 +31,5 @@ pub mod label;
 pub mod model;
 pub mod policy;
 pub mod run;
+pub mod strategy;
 pub mod tool;

@@ -4,8 +4,11 @@
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
 mod aside;
+pub mod check;
+pub mod child;
 mod driver;
 mod machine;
+mod own;
 mod progress;
 pub mod replay;
 mod state;
@@ -16,4 +19,5 @@ pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
 };
 pub use machine::{Machine, Next, Waiting};
+pub use own::OwnCall;
 pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

@@ -86,6 +86,12 @@ pub enum Control {
     Plan,
     /// Keeps its argument `fact` in view, word for word, for the rest of the run.
     Pin,
+    /// Says how the task is to be done.
+    Strategy,
+    /// Says which of several tries is the best.
+    Best,
+    /// Starts a run of its own for a part of the task.
+    Delegate,
 }
 
 /// A call that passed the gate.
@@ -167,15 +173,53 @@ impl Toolbox {
     /// # Errors
     /// If two have one name.
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Self, DuplicateTool> {
-        let mut toolbox = Self::default();
+        Self::default().with(tools)
+    }
+
+    /// With more tools, behind the others.
+    ///
+    /// # Errors
+    /// If two have one name.
+    pub fn with(
+        mut self,
+        tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+    ) -> Result<Self, DuplicateTool> {
         for tool in tools {
             let name = tool.spec().name.clone();
-            if toolbox.tools.insert(name.clone(), tool).is_some() {
+            self.order.push(name);
+            self = self.with_hidden([tool])?;
+        }
+        Ok(self)
+    }
+
+    /// With tools that only the machine calls; models are not shown them.
+    ///
+    /// # Errors
+    /// If two have one name.
+    pub fn with_hidden(
+        mut self,
+        tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+    ) -> Result<Self, DuplicateTool> {
+        for tool in tools {
+            let name = tool.spec().name.clone();
+            if self.tools.insert(name.clone(), tool).is_some() {
                 return Err(DuplicateTool(name));
             }
-            toolbox.order.push(name);
         }
-        Ok(toolbox)
+        Ok(self)
+    }
+
+    /// Without the tools that `shown` turns down. Those that only the machine calls stay.
+    pub fn only(mut self, shown: impl Fn(&ToolSpec) -> bool) -> Self {
+        let tools = &mut self.tools;
+        self.order.retain(|name| {
+            let stays = tools.get(name).is_some_and(|tool| shown(tool.spec()));
+            if !stays {
+                tools.remove(name);
+            }
+            stays
+        });
+        self
     }
 
     /// The tool of that name.

@@ -62,6 +62,9 @@ fn created() -> Event {
             attended: false,
             conversation: false,
             origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
         },
     }
 }

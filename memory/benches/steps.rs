@@ -103,6 +103,9 @@ async fn steps(journal: Arc<dyn Journal>) -> (Duration, Duration) {
         attended: false,
         conversation: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let run = RunId::random();
     driver.create(run, spec).await.unwrap();

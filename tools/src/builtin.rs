@@ -23,6 +23,7 @@ mod files;
 mod search;
 mod shell;
 
+pub(crate) use change::{remove_folders, restore};
 /// Bytes of the list of files that is told with a task.
 const OVERVIEW: usize = 2048;
 

@@ -12,6 +12,9 @@
 //! Beside them, [`ReadHistory`] reads what a run said and saw out of its journal, and [`repository`] reads
 //! what a repository says to those who work in it, with a tool that opens its skills.
 //!
+//! [`copies::all`] makes those that only the machine calls, to try several ways in copies of the
+//! workspace; [`unstartable`] knows what no check can be.
+//!
 //! Three things hold for all tools for files:
 //!
 //! - **Inside the workspace.** A path is resolved once, through a handle of the workspace folder. No
@@ -37,6 +40,8 @@
 //! [`Tool::compensate`]: gpak_kernel::tool::Tool::compensate
 
 pub mod builtin;
+mod check;
+pub mod copies;
 mod history;
 pub mod repository;
 mod spelling;
@@ -45,5 +50,6 @@ mod undo;
 mod walk;
 mod workspace;
 
+pub use check::unstartable;
 pub use history::ReadHistory;
 pub use undo::{Conflict, UndoStore};

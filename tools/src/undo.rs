@@ -124,11 +124,24 @@ impl UndoStore {
         calls: &[CallId],
         workspace: &Path,
     ) -> Result<Vec<Conflict>, ToolError> {
+        let calls: Vec<_> = calls.iter().map(|call| (run, *call)).collect();
+        self.conflicts_of(&calls, workspace).await
+    }
+
+    /// The same for calls of several runs in one workspace: a run and those that it started.
+    ///
+    /// # Errors
+    /// As [`UndoStore::conflicts`].
+    pub async fn conflicts_of(
+        &self,
+        calls: &[(RunId, CallId)],
+        workspace: &Path,
+    ) -> Result<Vec<Conflict>, ToolError> {
         let (store, calls, path) = (self.clone(), calls.to_vec(), workspace.to_owned());
         blocking(move |_| {
             let workspace = Workspace::open(&path, &[])?;
             let mut records = Vec::new();
-            for call in calls {
+            for (run, call) in calls {
                 records.push((call, store.get(&run, &call)?));
             }
             let now =

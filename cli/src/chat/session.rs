@@ -9,7 +9,7 @@ use gpak_kernel::{
     event::{Origin, PauseReason, RunId, RunSpec},
     model::CallId,
     policy::{Budget, Permissions},
-    run::{Driver, Ended, Resumption, State},
+    run::{Driver, Ended, Resumption, State, undo},
 };
 use gpak_tools::UndoStore;
 
@@ -21,7 +21,7 @@ use super::{
     view::View,
 };
 use crate::{
-    commands::{run, undo},
+    commands::{run, undo::check_unchanged},
     failure::{DONE, Failure, INTERRUPTED},
     home::Home,
     settings::Settings,
@@ -104,6 +104,10 @@ impl Session<'_> {
                 attended: self.desk.at_terminal,
                 conversation: true,
                 origin: None,
+                // Not every answer of a conversation is one that a check can judge.
+                check: Vec::new(),
+                strategy: None,
+                parent: None,
             };
             self.driver.create(run, spec).await?;
             self.run = Some(run);
@@ -245,6 +249,7 @@ impl Session<'_> {
         let human = self.driver.human.clone();
         let model = mind.model.clone();
         self.driver = wire::driver(self.home, &self.workspace, model, human, stop)?;
+        wire::offer_delegate(&mut self.driver, &self.settings)?;
         self.mind = mind;
         eprintln!("from now on: {}", profile.id());
         let mut facts = locked(&self.facts);
@@ -264,12 +269,9 @@ impl Session<'_> {
             _ => None,
         };
         let since = since.unwrap_or(0);
-        let meant: Vec<_> = undoable
-            .into_iter()
-            .filter(|call| call.reply > since)
-            .collect();
+        let meant = undo::undoable(self.driver.journal.as_ref(), run, since).await?;
         let store = UndoStore::new(self.home.undo());
-        undo::check_unchanged(&store, run, &meant, &self.workspace).await?;
+        check_unchanged(&store, &meant, &self.workspace).await?;
         let undone = self.driver.undo_since(run, since).await?;
         if undone.restored.is_empty() && undone.refused.is_empty() {
             eprintln!("there was nothing to undo");

@@ -76,9 +76,11 @@ impl View {
 
 impl Observer for View {
     fn entry(&mut self, entry: &Entry, state: &State) {
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.take(state);
-        drop(facts);
+        // The runs that it starts are no conversations.
+        if state.is_conversation() {
+            let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            facts.take(state);
+        }
         if let Event::ToolFinished { outcome, .. } = &entry.event
             && let CallOutcome::Refused { by, .. } = outcome
         {

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
-    event::{Outcome, RunId, RunSpec},
+    event::{Choice, Outcome, RunId, RunSpec},
     journal::{Journal, MemoryJournal},
     model::{
         Model,
@@ -12,6 +12,7 @@ use gpak_kernel::{
     policy::{Budget, Permissions},
     run::{Driver, Ended, Machine, Nobody, Resumption, SystemClock},
 };
+use gpak_tools::copies;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ use crate::{
         peer::{self, Beside, Compared, Peer},
     },
     commands::print_json,
-    failure::{DONE, Failure},
+    failure::{DONE, Failure, file},
     home::Home,
     pulling,
     settings::Settings,
@@ -195,33 +196,16 @@ async fn tasks(
     args: &BenchArgs,
     json: bool,
 ) -> Result<(), Failure> {
-    let failed = |why: evals::EvalError| Failure::new(why.to_string());
-    let mut tasks = match &args.tasks {
-        Some(dir) => evals::load(dir),
-        None => evals::builtin(),
-    }
-    .map_err(failed)?;
-    let wanted = |task: &Task| match args.half {
-        None => true,
-        Some(Half::Tuning) => task.split == Split::Tuning,
-        Some(Half::HeldOut) => task.split == Split::HeldOut,
-    };
-    tasks.retain(|task| wanted(task) && (args.only.is_empty() || args.only.contains(&task.id)));
+    let tasks = selected(args.tasks.as_deref(), args.half, &args.only)?;
     let id = model.profile().id();
     let attempt =
-        async |task: &Task, workspace: &Path| match attempt(home, &model, task, workspace).await {
-            Ok(attempt) => attempt,
-            Err(why) => Attempt {
-                ended: why.to_string(),
-                ..Attempt::default()
-            },
-        };
+        async |task: &Task, workspace: &Path| attempt(home, &model, task, workspace, None).await;
     let report = agent::run(&id, &tasks, attempt, |judged| {
         if !json {
             println!("{judged}");
         }
     });
-    let report = report.await.map_err(failed)?;
+    let report = report.await.map_err(|why| Failure::new(why.to_string()))?;
     match json {
         true => print_json(&report.json()),
         false => println!("\n{report}"),
@@ -229,16 +213,65 @@ async fn tasks(
     Ok(())
 }
 
-/// One task, as `gpak run --yes` would do it, with a journal that is not kept.
-async fn attempt(
+/// The tasks of `dir`, or the built-in ones, as far as they are wanted.
+pub(super) fn selected(
+    dir: Option<&Path>,
+    half: Option<Half>,
+    only: &[String],
+) -> Result<Vec<Task>, Failure> {
+    let tasks = match dir {
+        Some(dir) => evals::load(dir),
+        None => evals::builtin(),
+    };
+    let mut tasks = tasks.map_err(|why| Failure::new(why.to_string()))?;
+    if let Some(id) = only
+        .iter()
+        .find(|id| tasks.iter().all(|task| task.id != **id))
+    {
+        return Err(Failure::usage(format!("there is no task `{id}`"))
+            .help("the names are those of the files in examples/evals"));
+    }
+    let wanted = |task: &Task| match half {
+        None => true,
+        Some(Half::Tuning) => task.split == Split::Tuning,
+        Some(Half::HeldOut) => task.split == Split::HeldOut,
+    };
+    tasks.retain(|task| wanted(task) && (only.is_empty() || only.contains(&task.id)));
+    Ok(tasks)
+}
+
+/// One task, as `gpak run --yes` would do it, with a journal that is not kept. What fails is how it ended.
+pub(super) async fn attempt(
     home: &Home,
     model: &Arc<dyn Model>,
     task: &Task,
     workspace: &Path,
+    strategy: Option<Choice>,
+) -> Attempt {
+    let run = RunId::random();
+    let attempt = run_task(home, model, task, workspace, strategy, run).await;
+    // A search that did not come to its end leaves its copies for a run that goes on; this one does not.
+    let swept = copies::remove(&home.copies, run).map_err(file(&home.copies));
+    match swept.and(attempt) {
+        Ok(attempt) => attempt,
+        Err(why) => Attempt {
+            ended: why.to_string(),
+            ..Attempt::default()
+        },
+    }
+}
+
+async fn run_task(
+    home: &Home,
+    model: &Arc<dyn Model>,
+    task: &Task,
+    workspace: &Path,
+    strategy: Option<Choice>,
+    run: RunId,
 ) -> Result<Attempt, Failure> {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let driver = Driver {
-        toolbox: wire::toolbox(wire::tools(home, model.profile(), &journal))?,
+        toolbox: wire::toolbox(home, model.profile(), &journal, None)?,
         journal,
         model: model.clone(),
         human: Arc::new(Nobody),
@@ -247,7 +280,6 @@ async fn attempt(
         repository: wire::repository(home, workspace, model.profile().window).repository,
         stop: CancellationToken::new(),
     };
-    let run = RunId::random();
     let spec = RunSpec {
         task: task.task.clone(),
         workspace: workspace.to_owned(),
@@ -260,12 +292,16 @@ async fn attempt(
         attended: false,
         conversation: false,
         origin: None,
+        check: Vec::new(),
+        strategy,
+        parent: None,
     };
     driver.create(run, spec).await?;
     let ended = driver.drive(run, Resumption::default(), &mut ()).await?;
     let entries = driver.journal.read(run, 1).await?;
     if std::env::var_os("GPAK_BENCH_TRACE").is_some() {
-        eprintln!("{}", crate::show::tree::tree(run, &entries, true));
+        let family = crate::show::tree::Family::read(driver.journal.as_ref(), run).await?;
+        eprintln!("{}", family.tree(run, true));
     }
     let spent = Machine::fold(&entries).state().spent;
     Ok(Attempt {

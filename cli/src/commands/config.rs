@@ -65,6 +65,7 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         line("budget.cost", &settings.cost),
         line("budget.minutes", &settings.minutes),
     ];
+    lines.extend(ways(settings));
     for (provider, server) in [("openai", &settings.openai), ("ollama", &settings.ollama)] {
         lines.extend(server.value.lines().into_iter().map(|(name, value)| {
             (
@@ -79,6 +80,37 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         ("permission".to_owned(), value, rule.origin.to_string())
     }));
     lines
+}
+
+/// How tasks are done, as far as anything is said of it.
+fn ways(settings: &Settings) -> Vec<(String, String, String)> {
+    let Settings {
+        check,
+        strategy,
+        delegate,
+        ..
+    } = settings;
+    let check = (!check.value.is_empty()).then(|| {
+        (
+            "check",
+            serde_json::json!(check.value),
+            check.origin.to_string(),
+        )
+    });
+    let strategy = strategy.value.map(|value| {
+        let value = gpak_kernel::event::Choice::from(value);
+        (
+            "strategy",
+            serde_json::json!(value),
+            strategy.origin.to_string(),
+        )
+    });
+    let delegate = delegate
+        .value
+        .map(|value| ("delegate", value.into(), delegate.origin.to_string()));
+    let said = check.into_iter().chain(strategy).chain(delegate);
+    said.map(|(name, value, origin)| (name.to_owned(), value.to_string(), origin))
+        .collect()
 }
 
 fn line<T: std::fmt::Display>(name: &str, setting: &Setting<T>) -> (String, String, String) {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Read},
+    path::Path,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use gpak_kernel::{
     event::{Outcome, PauseReason, RunId, RunSpec},
     model::Delta,
     policy::{Budget, Spent},
-    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State},
+    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State, check},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,11 @@ use crate::{
 pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> {
     let task = task(&args.task)?;
     let workspace = wire::workspace(&args.place.workspace)?;
-    let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
+    let settings = Settings::read(home, &workspace)?
+        .with_flags(args.model.as_ref(), &args.bounds)
+        .with_ways(&args.check, args.strategy);
     tell_ignored(&settings);
+    can_be_checked(&settings, &workspace)?;
     let stop = stop_on_ctrl_c();
     let mind = wire::mind_at_hand(home, &settings, json, &stop).await?;
     let attended = !json && human::is_there();
@@ -44,10 +48,15 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         attended,
         conversation: false,
         origin: None,
+        check: settings.check.value.clone(),
+        strategy: settings.strategy.value.map(Into::into),
+        parent: None,
     };
     let session = Session::new(json, attended);
     let (model, human) = (mind.model.clone(), session.human());
-    let driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    wire::offer_delegate(&mut driver, &settings)?;
+    wire::sweep_copies(home, driver.journal.as_ref()).await?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     session
@@ -61,6 +70,23 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
             },
         )
         .await
+}
+
+/// Says now, and not once the work is done, that a check can never succeed.
+fn can_be_checked(settings: &Settings, workspace: &Path) -> Result<(), Failure> {
+    let checks = &settings.check.value;
+    for check in checks {
+        if let Some(why) = gpak_tools::unstartable(check, workspace) {
+            return Err(
+                Failure::usage(format!("the check `{check}` cannot be run: {why}"))
+                    .help("install it, or name a command that is there with --check"),
+            );
+        }
+    }
+    match check::forbidden(checks, &settings.permissions(), None) {
+        Some(why) => Err(Failure::usage(why)),
+        None => Ok(()),
+    }
 }
 
 /// `gpak resume`
@@ -91,7 +117,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
     let (model, human) = (mind.model.clone(), session.human());
-    let driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    wire::offer_delegate(&mut driver, &settings)?;
     session.drive(&driver, Some(&mind), run, resumption).await
 }
 
@@ -243,6 +270,7 @@ impl Session {
         resumption: Resumption,
     ) -> Result<u8, Failure> {
         let mut watching = Watching {
+            run,
             json: self.json,
             live: self.live,
             spent: Spent::default(),
@@ -262,6 +290,8 @@ impl Session {
 }
 
 struct Watching {
+    /// The run; entries of those that it starts pass by here too.
+    run: RunId,
     json: bool,
     live: live::Live,
     spent: Spent,
@@ -272,7 +302,9 @@ struct Watching {
 impl Observer for Watching {
     fn entry(&mut self, entry: &Entry, state: &State) {
         use gpak_kernel::event::{CallOutcome, Event, Refusal};
-        self.spent = state.spent;
+        if entry.run == self.run {
+            self.spent = state.spent;
+        }
         if let Event::ToolFinished {
             outcome:
                 CallOutcome::Refused {

@@ -36,7 +36,10 @@ pub async fn runs(home: &Home, command: RunsCommand, json: bool) -> Result<u8, F
             let (run, entries) = read(journal, run.as_deref()).await?;
             match json {
                 true => entries.iter().for_each(print_json),
-                false => println!("{}", tree::tree(run, &entries, full)),
+                false => {
+                    let family = tree::Family::read(journal, run).await?;
+                    println!("{}", family.tree(run, full));
+                }
             }
             Ok(DONE)
         }
@@ -78,7 +81,9 @@ async fn list(journal: &dyn Journal, filter: &RunFilter, json: bool) -> Result<u
     }
     for run in runs {
         let created = run.created.strftime("%Y-%m-%d %H:%M");
+        let part = run.parent.map(|parent| format!("↳ {}: ", parent.short()));
         let task = show::shorten(&show::one_line(&run.task), 80);
+        let task = part.unwrap_or_default() + &task;
         println!(
             "{}  {created}  {:9}  {:>4}  {task}",
             run.run.short(),
@@ -174,8 +179,16 @@ async fn again(
     let Some(Event::RunCreated { spec }) = entries.first().map(|entry| &entry.event) else {
         return Err(Failure::new("the run does not begin with its task"));
     };
+    let started = |entry: &Entry| matches!(entry.event, Event::ChildCharged { .. });
+    if entries.iter().any(started) {
+        return Err(Failure::usage(
+            "the run started others, whose replies are recorded elsewhere: it cannot be done again",
+        )
+        .help("`gpak runs replay RUN` without a folder checks its decisions"));
+    }
     let mut spec = spec.clone();
     spec.workspace.clone_from(&workspace);
+    spec.parent = None;
     spec.attended = false;
     let (nobody, stop) = (Arc::new(Nobody), Default::default());
     let driver = wire::driver(home, &workspace, Arc::new(recorded), nobody, stop)?;

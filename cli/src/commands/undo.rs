@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use gpak_kernel::{
     event::RunId,
     model::CallId,
-    run::{Machine, Nobody, replay},
+    run::{Machine, Nobody, replay, undo::undoable},
 };
 use gpak_tools::UndoStore;
 
@@ -26,9 +26,9 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
         return Err(Failure::usage(format!("run {} never started", run.short())));
     };
-    let newest_first: Vec<CallId> = state.undoable().iter().map(|call| call.id).collect();
+    let newest_first = undoable(journal.as_ref(), run, 0).await?;
     let store = UndoStore::new(home.undo());
-    check_unchanged(&store, run, &newest_first, &spec.workspace).await?;
+    check_unchanged(&store, &newest_first, &spec.workspace).await?;
     drop(journal);
     let driver = wire::driver_of_none(
         home,
@@ -65,14 +65,14 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     })
 }
 
-/// Fails, and names what changed, if anything did since the run made these calls, newest first.
+/// Fails, and names what changed, if anything did since runs in that workspace made these calls, newest
+/// first.
 pub async fn check_unchanged(
     store: &UndoStore,
-    run: RunId,
-    newest_first: &[CallId],
+    newest_first: &[(RunId, CallId)],
     workspace: &Path,
 ) -> Result<(), Failure> {
-    let conflicts = store.conflicts(run, newest_first, workspace).await;
+    let conflicts = store.conflicts_of(newest_first, workspace).await;
     let conflicts = conflicts.map_err(|why| Failure::new(why.to_string()))?;
     if conflicts.is_empty() {
         return Ok(());

@@ -22,6 +22,8 @@ pub struct Live {
     spinner: ProgressBar,
     colour: bool,
     thought: String,
+    /// How many runs are above the one that is shown.
+    depth: usize,
 }
 
 impl Live {
@@ -38,6 +40,7 @@ impl Live {
             spinner,
             colour: super::colour(),
             thought: String::new(),
+            depth: 0,
         }
     }
 
@@ -52,7 +55,8 @@ impl Live {
     }
 
     fn line(&self, colour: &str, text: &str) {
-        let line = super::tinted(text, colour, self.colour);
+        let text = format!("{}{text}", "    ".repeat(self.depth));
+        let line = super::tinted(&text, colour, self.colour);
         if self.spinner.is_hidden() {
             eprintln!("{line}");
         } else {
@@ -86,6 +90,8 @@ impl Live {
 
 impl Observer for Live {
     fn entry(&mut self, entry: &Entry, state: &State) {
+        let parent = state.spec.as_ref().and_then(|spec| spec.parent);
+        self.depth = parent.map_or(0, |parent| parent.depth as usize);
         match &entry.event {
             Event::RunStarted { setup } => {
                 let (run, model) = (entry.run.short(), setup.model.id());
@@ -130,8 +136,20 @@ impl Observer for Live {
                     self.line("36", &format!("  {mark} {}", one_line(&item.text)));
                 }
             }
-            Event::StrategyChanged { reason, .. } => {
-                self.line("33", &format!("  {}", outcome(reason, WIDTH)));
+            Event::StrategyChanged {
+                strategy, reason, ..
+            } => {
+                let (name, reason) = (super::strategy(*strategy), outcome(reason, WIDTH));
+                self.line("33", &format!("  {name}: {reason}"));
+            }
+            Event::RunFinished { outcome } if parent.is_some() => {
+                self.line(
+                    "2",
+                    &format!("  {}", super::outcome(&ending(outcome), WIDTH)),
+                );
+            }
+            Event::RunPaused { .. } | Event::RunFinished { .. } if parent.is_none() => {
+                self.spinner.finish_and_clear();
             }
             Event::ContextCompacted {
                 through_reply: last @ 1..,
@@ -140,7 +158,6 @@ impl Observer for Live {
                 "2",
                 &format!("  steps 1 to {last} are shown to the model in short now"),
             ),
-            Event::RunPaused { .. } | Event::RunFinished { .. } => self.spinner.finish_and_clear(),
             _ => {}
         }
     }

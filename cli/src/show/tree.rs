@@ -1,11 +1,15 @@
 //! A run as a tree of steps.
 
-use std::fmt::Write;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write,
+};
 
 use gpak_kernel::{
     entry::Entry,
     event::{CallOutcome, Event, RunId},
-    model::ToolCall,
+    journal::{Journal, JournalError},
+    model::{CallId, ToolCall},
     run::{Machine, State, Turn},
 };
 
@@ -13,41 +17,116 @@ use super::{call, live, one_line, outcome, shorten, spent};
 
 const WIDTH: usize = 100;
 
-/// The tree of a run; `full` shows results whole.
-pub fn tree(run: RunId, entries: &[Entry], full: bool) -> String {
-    let machine = Machine::fold(entries);
-    let state = machine.state();
-    let mut lines = vec![head(run, state)];
-    for turn in &state.turns {
-        match turn {
-            Turn::Said { text, label } => {
-                lines.push(format!("├─ {label}: {}", shorten(&one_line(text), WIDTH)));
-            }
-            Turn::Replied {
-                number,
-                reply,
-                results,
-            } => {
-                let said = if reply.thought.is_empty() {
-                    &reply.text
-                } else {
-                    &reply.thought
-                };
-                lines.push(format!("├─ {number} {}", shorten(&one_line(said), WIDTH)));
-                for (call, result) in reply.calls.iter().zip(results) {
-                    let result = result.as_ref().map(|(outcome, _)| outcome);
-                    lines.extend(branch(call, result, full));
+/// The entries of a run, and of all that it started.
+pub struct Family(HashMap<RunId, Vec<Entry>>);
+
+impl Family {
+    /// Reads them.
+    pub async fn read(journal: &dyn Journal, run: RunId) -> Result<Self, JournalError> {
+        let mut all = HashMap::from([(run, journal.read(run, 1).await?)]);
+        let mut open = vec![run];
+        while let Some(run) = open.pop() {
+            let entries = all.get(&run).map_or(&[][..], Vec::as_slice);
+            let charged = entries.iter().filter_map(|entry| match &entry.event {
+                Event::ChildCharged { run, .. } => Some(*run),
+                _ => None,
+            });
+            let children: BTreeSet<RunId> = charged.collect();
+            for child in children {
+                match journal.read(child, 1).await {
+                    // It was to be started, and was not.
+                    Err(JournalError::NoRun(_)) => {}
+                    read => {
+                        all.insert(child, read?);
+                        open.push(child);
+                    }
                 }
             }
         }
+        Ok(Self(all))
     }
-    let undone = entries.iter().filter_map(|entry| match &entry.event {
-        Event::Compensated { text, .. } => Some(format!("├─ undone: {text}")),
-        _ => None,
-    });
-    lines.extend(undone);
-    lines.push(format!("└─ {}", foot(state)));
-    lines.join("\n")
+
+    /// The tree of a run; `full` shows results whole.
+    pub fn tree(&self, run: RunId, full: bool) -> String {
+        let entries = self.0.get(&run).map_or(&[][..], Vec::as_slice);
+        let machine = Machine::fold(entries);
+        let tree = Tree {
+            family: self,
+            run,
+            state: machine.state(),
+            full,
+        };
+        tree.draw(entries)
+    }
+}
+
+struct Tree<'a> {
+    family: &'a Family,
+    run: RunId,
+    state: &'a State,
+    full: bool,
+}
+
+impl Tree<'_> {
+    fn draw(&self, entries: &[Entry]) -> String {
+        let (run, state, full) = (self.run, self.state, self.full);
+        let mut lines = vec![head(run, state)];
+        lines.extend(self.own(0));
+        for turn in &state.turns {
+            match turn {
+                Turn::Said { text, label } => {
+                    lines.push(format!("├─ {label}: {}", shorten(&one_line(text), WIDTH)));
+                }
+                Turn::Replied {
+                    number,
+                    reply,
+                    results,
+                } => {
+                    let said = if reply.thought.is_empty() {
+                        &reply.text
+                    } else {
+                        &reply.thought
+                    };
+                    lines.push(format!("├─ {number} {}", shorten(&one_line(said), WIDTH)));
+                    for (index, (call, result)) in (0..).zip(reply.calls.iter().zip(results)) {
+                        let result = result.as_ref().map(|(outcome, _)| outcome);
+                        lines.extend(branch(call, result, full));
+                        let reply = *number;
+                        lines.extend(self.child(CallId { reply, index }));
+                    }
+                    lines.extend(self.own(*number));
+                }
+            }
+        }
+        let undone = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Compensated { text, .. } => Some(format!("├─ undone: {text}")),
+            _ => None,
+        });
+        lines.extend(undone);
+        lines.push(format!("└─ {}", foot(state)));
+        lines.join("\n")
+    }
+
+    /// What the machine called by itself after that reply.
+    fn own(&self, reply: u32) -> Vec<String> {
+        let own = self.state.own.iter().filter(|own| own.id.reply == reply);
+        own.flat_map(|own| {
+            let mut lines = branch(&own.call, own.outcome(), self.full);
+            lines.extend(self.child(own.id));
+            lines
+        })
+        .collect()
+    }
+
+    /// The run that a call started, as a branch.
+    fn child(&self, call: CallId) -> Vec<String> {
+        let child = self.run.child(call);
+        if !self.family.0.contains_key(&child) {
+            return Vec::new();
+        }
+        let tree = self.family.tree(child, self.full);
+        tree.lines().map(|line| format!("│    {line}")).collect()
+    }
 }
 
 fn head(run: RunId, state: &State) -> String {

@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::{
+    place::is_alive,
     place::{Place, call, finish},
-    runs::is_alive,
     tmux::Terminal,
 };
 

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, call, finish};
+use crate::{
+    check, child,
+    place::{Place, call, finish, when},
+};
 
 /// Every effect: pure, reversible, irreversible. The last two lines are what a model does that was told
 /// that the outcome of its command is unknown: it looks before it does it again.
@@ -39,11 +42,12 @@ fn place() -> Place {
 }
 
 /// Runs, killed at that append; gives whether it was.
-fn killed_at(place: &Place, model: &str, when: &str, append: usize) -> bool {
+fn killed_at(place: &Place, model: &str, more: &[&str], when: &str, append: usize) -> bool {
     use std::os::unix::process::ExitStatusExt;
     let status = place
         .command()
         .args(["run", "--yes", "--model", model, "do it"])
+        .args(more)
         .env("GPAK_TEST_KILL", format!("{when}:{append}"))
         .output()
         .unwrap()
@@ -63,7 +67,7 @@ fn a_run_killed_at_any_append_ends_the_same() {
         loop {
             let place = place();
             let model = place.script(&script());
-            if !killed_at(&place, &model, when, append) {
+            if !killed_at(&place, &model, &[], when, append) {
                 break;
             }
             let at = format!("killed {when} append {append}");
@@ -94,4 +98,98 @@ fn a_run_killed_at_any_append_ends_the_same() {
         }
         assert!(append > 20, "only {append} appends were tried");
     }
+}
+
+/// Kills a run at every append in turn and resumes it, until it is no longer killed; then looks. With
+/// `step` 2, before the odd ones and after the even ones.
+fn after_every_kill(
+    script: &[Value],
+    more: &[&str],
+    (answer, step): (&str, usize),
+    look: impl Fn(&Place, &str),
+) {
+    for (when, first) in [("before", 1), ("after", step)] {
+        let mut append = first;
+        loop {
+            let place = place();
+            let model = place.script(script);
+            if !killed_at(&place, &model, more, when, append) {
+                break;
+            }
+            if (when, append) != ("before", 1) {
+                let at = format!("killed {when} append {append}");
+                let resumed = place.gpak(&["resume"]);
+                let ended = (resumed.code, resumed.out.trim());
+                assert_eq!(ended, (0, answer), "{at}\n{}", resumed.err);
+                place.gpak(&["runs", "verify"]).with_code(0);
+                place.gpak(&["runs", "replay"]).with_code(0);
+                look(&place, &at);
+            }
+            append += step;
+        }
+        assert!(append > 10, "only {append} appends were tried");
+    }
+}
+
+#[test]
+fn a_run_with_a_check_killed_at_any_append_ends_the_same() {
+    after_every_kill(
+        &check::mended(),
+        &["--check", check::CHECK],
+        ("now", 1),
+        |place, at| {
+            assert_eq!(place.read("out.txt"), "right\n", "{at}");
+            // A check that was running is run again, as checks may be.
+            let checks = place.read("checks.log").lines().count();
+            assert!((2..=3).contains(&checks), "{at}: {checks} checks");
+        },
+    );
+}
+
+#[test]
+fn a_parent_and_its_child_killed_at_any_append_end_the_same() {
+    let script: Vec<_> = child::family()
+        .into_iter()
+        .map(|line| serde_json::from_str(&line.to_string().replace("\"one\"", "\"a\"")).unwrap())
+        .collect();
+    after_every_kill(&script, &[], ("all done", 1), |place, at| {
+        assert_eq!(place.read("a.txt"), "two\n", "{at}");
+        assert_eq!(place.read("deep/part.txt"), "part\n", "{at}");
+        assert_eq!(place.read("whole.txt"), "whole\n", "{at}");
+        place.gpak(&["undo"]).with_code(0);
+        let names: Vec<_> = place.files().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a.txt", "b.txt"], "{at}: undone");
+    });
+}
+
+#[test]
+fn a_search_killed_at_any_append_ends_the_same_and_leaves_no_copy_behind() {
+    let script = [
+        when(
+            "do it",
+            call(
+                "write_file",
+                json!({"path": "new/out.txt", "content": "tried\n"}),
+            ),
+        ),
+        when("wrote new/out.txt", finish("tried it")),
+        when("in several ways", call("choose_best", json!({"best": 2}))),
+    ];
+    after_every_kill(
+        &script,
+        &["--strategy", "search"],
+        ("tried it", 2),
+        |place, at| {
+            assert_eq!(place.read("new/out.txt"), "tried\n", "{at}");
+            let copies = std::fs::read_dir(place.home().join("copies"));
+            assert_eq!(
+                copies.map_or(0, Iterator::count),
+                0,
+                "{at}: copies are left"
+            );
+            place.gpak(&["undo"]).with_code(0);
+            let names: Vec<_> = place.files().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, ["a.txt", "b.txt"], "{at}: undone");
+        },
+    );
 }

@@ -10,10 +10,13 @@
 mod bad_input;
 mod chat;
 mod chat_terminal;
+mod check;
+mod child;
 mod choice;
 mod context;
 mod crash;
 mod embedded;
 mod place;
 mod runs;
+mod strategy;
 mod tmux;

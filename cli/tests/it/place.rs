@@ -90,6 +90,7 @@ impl Place {
             "GPAK_MODEL",
             "GPAK_WINDOW",
             "GPAK_BUDGET",
+            "GPAK_STRATEGY",
             "GPAK_TEST_KILL",
             "OPENAI_API_KEY",
             "OPENAI_BASE_URL",
@@ -103,6 +104,12 @@ impl Place {
 
     pub fn gpak(&self, args: &[&str]) -> Said {
         Said::from(self.command().args(args).output().unwrap())
+    }
+
+    /// Writes the user's settings.
+    pub fn config(&self, text: &str) {
+        fs::create_dir_all(self.home().join("config")).unwrap();
+        fs::write(self.home().join("config/config.toml"), text).unwrap();
     }
 
     /// `gpak run --yes` of a script.
@@ -144,6 +151,43 @@ impl Said {
 /// A reply with one call.
 pub fn call(name: &str, args: Value) -> Value {
     json!({"thought": format!("I call {name}."), "calls": [{"name": name, "args": args}]})
+}
+
+/// The reply, only if the last message has this in it.
+pub fn when(said: &str, mut reply: Value) -> Value {
+    reply["when"] = said.into();
+    reply
+}
+
+/// Starts gpak, interrupts it once the file `sign` of the workspace is whole, and gives its exit code.
+pub fn interrupted_once(place: &Place, args: &[&str], sign: &str) -> Option<i32> {
+    let mut child = place
+        .command()
+        .args(args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let sign = place.work().join(sign);
+    while !fs::read_to_string(&sign)
+        .unwrap_or_default()
+        .ends_with('\n')
+    {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    child.wait().unwrap().code()
+}
+
+/// Whether a process runs; one that was killed stays in `/proc` until it is reaped.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 pub fn finish(answer: &str) -> Value {

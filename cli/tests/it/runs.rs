@@ -2,7 +2,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, call, finish};
+use crate::place::{Place, call, finish, is_alive};
 
 fn write(path: &str, content: &str) -> Value {
     call("write_file", json!({"path": path, "content": content}))
@@ -249,15 +249,6 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
         std::thread::yield_now();
     }
     place.gpak(&["resume"]).with_code(0).saying(&["stopped"]);
-}
-
-/// Whether a process runs; one that was killed stays in `/proc` until it is reaped.
-pub fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 #[test]

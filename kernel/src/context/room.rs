@@ -65,7 +65,7 @@ impl Room {
         // What the system prompt leaves, without the wrapping of what is one message each: what the
         // repository says, the task, and the digest.
         let free = request.saturating_sub(fixed + 3 * TOKENS_A_MESSAGE);
-        let task = (free / 3 * 2).min(in_tokens(spec.task.len()));
+        let task = (free / 3 * 2).min(in_tokens(super::task(spec).len()));
         let free = free - task;
         let repository = free / 4 * BYTES_A_TOKEN;
         let free = free - in_tokens(setup.repository.size(repository));

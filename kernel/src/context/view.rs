@@ -85,7 +85,8 @@ impl<'a> View<'a> {
             }
         };
         self.readable
-            && (self.spec.task.len() > self.room.task || self.state.turns.iter().any(is_cut))
+            && (super::task(self.spec).len() > self.room.task
+                || self.state.turns.iter().any(is_cut))
     }
 
     /// What the digest may go through, with the tokens of all that is left behind it: the oldest first, up
@@ -121,7 +122,8 @@ impl<'a> View<'a> {
             let label = Label::Repo;
             messages.push(Message::User { text, label });
         }
-        let task = shorten::head_and_tail(&self.spec.task, room.task, self.whole(0));
+        let task = super::task(self.spec);
+        let task = shorten::head_and_tail(&task, room.task, self.whole(0));
         messages.push(Message::User {
             text: task.into_owned(),
             label: Label::User,

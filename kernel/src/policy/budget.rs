@@ -47,9 +47,22 @@ pub struct Spent {
 impl Spent {
     /// Adds one reply.
     pub(crate) fn add(&mut self, usage: &Usage) {
-        self.steps += 1;
-        self.tokens += usage.input.saturating_sub(usage.cached) + usage.output;
+        self.steps = self.steps.saturating_add(1);
+        let fresh = usage.input.saturating_sub(usage.cached);
+        let tokens = fresh.saturating_add(usage.output);
+        self.tokens = self.tokens.saturating_add(tokens);
         self.cost += usage.cost;
+    }
+
+    /// Adds what was used up between two readings of another's.
+    pub(crate) fn add_since(&mut self, before: &Self, now: &Self) {
+        let steps = now.steps.saturating_sub(before.steps);
+        let tokens = now.tokens.saturating_sub(before.tokens);
+        let wall_ms = now.wall_ms.saturating_sub(before.wall_ms);
+        self.steps = self.steps.saturating_add(steps);
+        self.tokens = self.tokens.saturating_add(tokens);
+        self.cost += (now.cost - before.cost).max(0.0);
+        self.wall_ms = self.wall_ms.saturating_add(wall_ms);
     }
 }
 
@@ -72,6 +85,47 @@ impl Budget {
             return None;
         };
         Some(format!("{what} are used up"))
+    }
+
+    /// What is left of it.
+    pub fn left(&self, spent: &Spent) -> Self {
+        Self {
+            steps: self.steps.saturating_sub(spent.steps),
+            tokens: self.tokens.saturating_sub(spent.tokens),
+            cost: (self.cost - spent.cost).max(0.0),
+            wall_ms: self.wall_ms.saturating_sub(spent.wall_ms),
+        }
+    }
+
+    /// The budget of which, once so much is used up, this is left.
+    pub fn on_top_of(&self, spent: &Spent) -> Self {
+        Self {
+            steps: self.steps.saturating_add(spent.steps),
+            tokens: self.tokens.saturating_add(spent.tokens),
+            cost: self.cost + spent.cost,
+            wall_ms: self.wall_ms.saturating_add(spent.wall_ms),
+        }
+    }
+
+    /// The lower of both, bound by bound.
+    pub fn lower(&self, other: &Self) -> Self {
+        Self {
+            steps: self.steps.min(other.steps),
+            tokens: self.tokens.min(other.tokens),
+            cost: self.cost.min(other.cost),
+            wall_ms: self.wall_ms.min(other.wall_ms),
+        }
+    }
+
+    /// One of so many equal parts.
+    pub fn part(&self, of: u32) -> Self {
+        let of = of.max(1);
+        Self {
+            steps: self.steps / of,
+            tokens: self.tokens / u64::from(of),
+            cost: self.cost / f64::from(of),
+            wall_ms: self.wall_ms / u64::from(of),
+        }
     }
 
     /// The time a driver still has.

@@ -6,16 +6,20 @@ use crate::{
     context,
     event::{Event, PauseReason, RunId, Strategy},
     label::Label,
+    strategy,
 };
 
 impl Driver {
     /// Works in that way from now on.
     ///
     /// # Errors
-    /// If a driver has the run, or its journal cannot be read or written.
+    /// If that is to try several ways, a driver has the run, or its journal cannot be read or written.
     pub async fn set_strategy(&self, run: RunId, strategy: Strategy) -> Result<(), DriveError> {
-        let reason = "The user asks for another way of working.".to_owned();
-        self.aside(run, |_| Some(Event::StrategyChanged { strategy, reason }))
+        if strategy == Strategy::Search {
+            let why = "several ways can only be tried by a run that is begun with that strategy";
+            return Err(DriveError::Unable(why.to_owned()));
+        }
+        self.aside(run, |_| Some(strategy::asked_for(strategy)))
             .await
             .map(drop)
     }

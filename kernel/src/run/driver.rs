@@ -12,17 +12,21 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    check,
     machine::{Machine, Next, Waiting},
     state::State,
 };
 use crate::{
     context::Repository,
     entry::{Entry, Head},
-    event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup},
+    event::{
+        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup,
+    },
     journal::{Journal, JournalError},
     label::Label,
     model::{Delta, Deltas, Model, ModelError, Request},
     policy::{Budget, Permissions},
+    strategy,
     tool::{Call, Tool, ToolContext, ToolError, ToolOutput, Toolbox},
 };
 
@@ -149,6 +153,17 @@ pub enum DriveError {
         /// What is wrong.
         why: String,
     },
+    /// The run goes on with the one that started it, and with nothing else.
+    #[error("run {run} is a part of run {parent} and goes on with that: gpak resume {parent}")]
+    IsChild {
+        /// The run.
+        run: RunId,
+        /// The one that started it.
+        parent: RunId,
+    },
+    /// Nothing here can do what the run asks for.
+    #[error("{0}")]
+    Unable(String),
     /// The run has no entry of that number to fork from.
     #[error("run {run} has no entry {seq}; it has 1 to {last}")]
     NoEntry {
@@ -171,9 +186,32 @@ impl Driver {
             return Err(DriveError::EmptyTask);
         }
         check_workspace(&spec.workspace)?;
+        self.check_able(&spec)?;
         let created = Event::RunCreated { spec };
         let entry = Entry::seal(run, Head::EMPTY, self.clock.now(), created);
         Ok(self.journal.append(&[entry]).await?)
+    }
+
+    /// Whether the run's checks can be run, and its strategy followed.
+    fn check_able(&self, spec: &RunSpec) -> Result<(), DriveError> {
+        let tool = self.toolbox.get(check::TOOL);
+        let forbidden =
+            check::forbidden(&spec.check, &spec.permissions, tool.map(|tool| tool.spec()));
+        let why = if !spec.check.is_empty() && tool.is_none() {
+            format!("there is no tool `{}` to run a check with", check::TOOL)
+        } else if spec.strategy == Some(Choice::Search) && spec.conversation {
+            "a conversation goes on in one workspace: several ways cannot be tried in it".to_owned()
+        } else if spec.strategy == Some(Choice::Search)
+            && !strategy::search::is_possible(spec, &self.toolbox)
+        {
+            "there are no tools to search with: several ways cannot be tried here".to_owned()
+        } else {
+            match forbidden {
+                Some(why) => why,
+                None => return Ok(()),
+            }
+        };
+        Err(DriveError::Unable(why))
     }
 
     /// Creates run `fork` as a copy of `run` up to entry `seq`, in `workspace`.
@@ -201,6 +239,7 @@ impl Driver {
             let mut event = entry.event;
             if let Event::RunCreated { spec } = &mut event {
                 spec.origin = Some(origin);
+                spec.parent = None;
                 workspace.clone_into(&mut spec.workspace);
             }
             let entry = Entry::seal(fork, head, entry.time, event);
@@ -223,6 +262,11 @@ impl Driver {
         let _claim = self.journal.claim(run).await?;
         let entries = self.journal.read(run, 1).await?;
         let mut drive = Drive::new(self, run, &entries, observer);
+        let spec = drive.machine.state().spec.as_ref();
+        if let Some(parent) = spec.and_then(|spec| spec.parent) {
+            let parent = parent.run;
+            return Err(DriveError::IsChild { run, parent });
+        }
         drive.take_on(resumption).await?;
         drive.on().await
     }
@@ -256,17 +300,26 @@ impl<'a> Drive<'a> {
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
-            match self.machine.next() {
-                Next::Record(events) => self.commit(events).await?,
-                Next::Think { request, after_ms } => self.think(request, after_ms).await?,
-                Next::Act(calls) => self.act(calls).await?,
-                Next::Wait(Waiting::Driver(reason)) => {
-                    return Ok(Ended::Paused(reason.unwrap_or(PauseReason::Interrupted)));
-                }
-                Next::Wait(waiting) => self.wait(waiting).await?,
-                Next::Done(outcome) => return Ok(Ended::Finished(outcome)),
+            if let Some(ended) = self.step().await? {
+                return Ok(ended);
             }
         }
+    }
+
+    /// Does the next thing.
+    pub(super) async fn step(&mut self) -> Result<Option<Ended>, DriveError> {
+        match self.machine.next() {
+            Next::Record(events) => self.commit(events).await?,
+            Next::Think { request, after_ms } => self.think(request, after_ms).await?,
+            Next::Act(calls) => self.act(calls).await?,
+            Next::Wait(Waiting::Driver(reason)) => {
+                let reason = reason.unwrap_or(PauseReason::Interrupted);
+                return Ok(Some(Ended::Paused(reason)));
+            }
+            Next::Wait(waiting) => self.wait(waiting).await?,
+            Next::Done(outcome) => return Ok(Some(Ended::Finished(outcome))),
+        }
+        Ok(None)
     }
 
     /// Journals, then applies.
@@ -285,7 +338,7 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    async fn take_on(&mut self, resumption: Resumption) -> Result<(), DriveError> {
+    pub(super) async fn take_on(&mut self, resumption: Resumption) -> Result<(), DriveError> {
         let state = self.machine.state();
         if state.outcome.is_some() {
             return Ok(());
@@ -293,9 +346,13 @@ impl<'a> Drive<'a> {
         if let Some(spec) = &state.spec {
             check_workspace(&spec.workspace)?;
         }
+        let mut tools = self.driver.toolbox.specs();
+        if let Some(spec) = &state.spec {
+            tools.extend(strategy::tools(spec, &self.driver.toolbox));
+        }
         let mut setup = Setup {
             instructions: self.driver.instructions.clone(),
-            tools: self.driver.toolbox.specs(),
+            tools,
             model: self.driver.model.profile().clone(),
             repository: self.driver.repository.clone(),
         };
@@ -341,6 +398,11 @@ impl<'a> Drive<'a> {
 
     /// Makes calls at once; what each gave is journaled as soon as it is known.
     async fn act(&mut self, calls: Vec<Call>) -> Result<(), DriveError> {
+        if let [call] = calls.as_slice()
+            && self.starts_run(call)
+        {
+            return self.delegate(call.clone()).await;
+        }
         let started = calls.iter().map(|call| Event::ToolStarted {
             call: call.id,
             tool: call.name.clone(),

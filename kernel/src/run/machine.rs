@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
+    check::{self, Checked},
     progress,
     state::{OpenCall, Stage, State, Turn},
     unfinished,
@@ -13,8 +14,8 @@ use crate::{
     context,
     entry::Entry,
     event::{
-        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Refusal, RunSpec, Setup,
-        Strategy,
+        CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, Purpose, Refusal, RunSpec,
+        Setup, Strategy,
     },
     label::Label,
     model::{
@@ -22,6 +23,7 @@ use crate::{
         resilience::{LONGEST_WAIT, backoff},
     },
     policy::{Gate, Verdict},
+    strategy::{self, choose, plan, search},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
 
@@ -79,6 +81,14 @@ pub enum Waiting {
     Driver(Option<PauseReason>),
 }
 
+/// What stands in the way of ending a run.
+enum Objection {
+    /// Something is to be done first.
+    Act(Next),
+    /// The end is refused, and the model told why.
+    Refuse(Refusal, String, Label),
+}
+
 /// Decides what comes next.
 pub struct Machine {
     state: State,
@@ -120,16 +130,29 @@ impl Machine {
         let (Some(spec), Some(setup), None) = (&state.spec, &state.setup, &state.paused) else {
             return Next::Wait(Waiting::Driver(state.paused.clone()));
         };
-        self.next_of_calls(spec)
+        self.next_of_own(spec)
+            .or_else(|| self.next_of_calls(spec))
             .or_else(|| self.next_of_failures(spec, setup))
-            .or_else(|| self.conclusion())
+            .or_else(|| self.conclusion(spec))
+            .or_else(|| self.next_of_checks())
             .or_else(|| self.next_of_progress())
+            .or_else(|| strategy::next(state, spec, setup).map(Next::Record))
             .or_else(|| self.exhausted(spec))
             .or_else(|| context::due(state, spec, setup).map(record))
             .unwrap_or_else(|| Next::Think {
                 request: context::assemble(state, spec, setup),
                 after_ms: in_ms(self.wait().unwrap_or_default()),
             })
+    }
+
+    /// The call that the machine decided on by itself.
+    fn next_of_own(&self, spec: &RunSpec) -> Option<Next> {
+        let call = self.state.next_own()?;
+        if self.state.is_overtaken(call.id.reply) {
+            let message = "not made: the user said something else first".into();
+            return Some(refuse(call.id, &call.name, Refusal::User, message));
+        }
+        Some(self.out_of_time(spec).unwrap_or(Next::Act(vec![call])))
     }
 
     /// The calls of the last reply, in the order they were made.
@@ -197,13 +220,15 @@ impl Machine {
         }
     }
 
+    /// No call is begun once the time is used up.
+    fn out_of_time(&self, spec: &RunSpec) -> Option<Next> {
+        let is_over = spec.budget.time_left(&self.state.charged()).is_zero();
+        is_over.then(|| self.exhausted(spec)).flatten()
+    }
+
     fn allowed(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
-        if spec.budget.time_left(&self.state.charged()).is_zero()
-            && let Some(message) = spec.budget.exhausted(&self.state.charged())
-        {
-            return record(Event::RunPaused {
-                reason: PauseReason::Budget { message },
-            });
+        if let Some(pause) = self.out_of_time(spec) {
+            return pause;
         }
         let next = attempt(id, call, 1);
         if self.effect(&next) == Effect::Pure
@@ -223,24 +248,14 @@ impl Machine {
             text.unwrap_or_default().to_owned()
         };
         match control {
-            Control::Finish => {
-                if let Some(message) = self.unfinished(id) {
-                    return refuse(id, &call.name, Refusal::Unfinished, message);
-                }
-                let mut events = vec![done(id, call, text("answer"), Label::Own)];
-                for later in self.state.open.iter().filter(|open| open.id > id) {
-                    let name = self.state.call(later.id).map_or("", |call| &call.name);
-                    let message = "the run ended before it".to_owned();
-                    events.push(refusal(later.id, name, Refusal::Finished, message));
-                }
-                Next::Record(events)
-            }
+            Control::Delegate => self.allowed(spec, id, call),
+            Control::Strategy | Control::Best => self.choice(id, call, control),
+            Control::Finish => self.finish(spec, id, call, text("answer")),
             Control::Plan => {
                 let items = call.args.get("items").cloned().unwrap_or_default();
                 match serde_json::from_value::<Vec<PlanItem>>(items) {
                     Ok(plan) => {
-                        let left = plan.iter().filter(|item| !item.is_done()).count();
-                        let text = format!("plan noted: {left} of {} items left", plan.len());
+                        let (plan, text) = plan::admit(&self.state, plan);
                         Next::Record(vec![
                             Event::PlanChanged { plan },
                             done(id, call, text, Label::Own),
@@ -260,6 +275,51 @@ impl Machine {
                 Refusal::Permission,
                 "nobody is there to answer; decide yourself and say in your answer what you assumed"
                     .into(),
+            ),
+        }
+    }
+
+    fn finish(&self, spec: &RunSpec, id: CallId, call: &ToolCall, answer: String) -> Next {
+        if let Some(message) = self.unfinished(id) {
+            return refuse(id, &call.name, Refusal::Unfinished, message);
+        }
+        match self.objection(spec) {
+            None => {}
+            Some(Objection::Act(next)) => return next,
+            Some(Objection::Refuse(by, message, from)) => {
+                let outcome = CallOutcome::Refused { by, message };
+                return record(finished(id, &call.name, outcome, from));
+            }
+        }
+        let mut events = vec![done(id, call, answer, Label::Own)];
+        for later in self.state.open.iter().filter(|open| open.id > id) {
+            let name = self.state.call(later.id).map_or("", |call| &call.name);
+            let message = "the run ended before it".to_owned();
+            events.push(refusal(later.id, name, Refusal::Finished, message));
+        }
+        Next::Record(events)
+    }
+
+    /// The model says how the task is done, or which try of it is the best.
+    fn choice(&self, id: CallId, call: &ToolCall, control: Control) -> Next {
+        if control == Control::Strategy {
+            return match choose::decide(&self.state, call) {
+                Ok((change, told)) => {
+                    Next::Record(vec![change, done(id, call, told.to_owned(), Label::Own)])
+                }
+                Err(why) => refuse(id, &call.name, Refusal::Repetition, why),
+            };
+        }
+        let best = call.args.get("best").and_then(Value::as_u64).unwrap_or(0);
+        match u32::try_from(best) {
+            Ok(way) if search::can_be_best(&self.state, way) => {
+                record(done(id, call, "It is kept.".to_owned(), Label::Own))
+            }
+            _ => refuse(
+                id,
+                &call.name,
+                Refusal::Schema,
+                "there is no such try".into(),
             ),
         }
     }
@@ -363,30 +423,94 @@ impl Machine {
     }
 
     /// A reply that finished, or has no calls, is the end, or in a conversation the user's turn; one
-    /// without anything is sent back.
-    fn conclusion(&self) -> Option<Next> {
-        if self.state.answer().is_some() {
+    /// without anything, or whose answer does not pass, is sent back.
+    fn conclusion(&self, spec: &RunSpec) -> Option<Next> {
+        let state = &self.state;
+        let mut replies = state.turns.iter().rev().filter_map(|turn| match turn {
+            Turn::Replied { reply, results, .. } => Some((reply, results)),
+            Turn::Said { .. } => None,
+        });
+        let (reply, results) = replies.next()?;
+        let is_last = matches!(state.turns.last(), Some(Turn::Replied { .. }));
+        let is_text = reply.calls.is_empty();
+        if is_text && state.strategy == Strategy::Search {
+            return None;
+        }
+        let answer = match state.is_conversation() {
+            true => state.answer(),
+            false if is_last => state.concludes(reply, results),
+            false => None,
+        };
+        let Some(answer) = answer else {
+            return (is_last && is_text).then(|| {
+                record(Event::MessageReceived {
+                    text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
+                    from: Label::Own,
+                })
+            });
+        };
+        // A call that finished has passed already.
+        match self.objection(spec).filter(|_| is_text) {
+            None => {}
+            Some(Objection::Act(next)) => return Some(next),
+            Some(Objection::Refuse(_, text, from)) => {
+                return Some(record(Event::MessageReceived { text, from }));
+            }
+        }
+        if state.is_conversation() {
             return Some(Next::Wait(Waiting::Message));
         }
-        let Some(Turn::Replied { reply, results, .. }) = self.state.turns.last() else {
-            return None;
-        };
-        if let Some(answer) = self.state.concludes(reply, results) {
-            let answer = answer.to_owned();
-            return Some(record(Event::RunFinished {
-                outcome: Outcome::Completed { answer },
-            }));
+        let answer = answer.to_owned();
+        Some(record(Event::RunFinished {
+            outcome: Outcome::Completed { answer },
+        }))
+    }
+
+    /// What stands in the way of ending now: open items of a plan, or the task's check.
+    fn objection(&self, spec: &RunSpec) -> Option<Objection> {
+        if self.state.strategy == Strategy::Search {
+            let message = "first say which of the tries is the best".to_owned();
+            return Some(Objection::Refuse(Refusal::Finished, message, Label::Own));
         }
-        reply.calls.is_empty().then(|| {
-            record(Event::MessageReceived {
-                text: "Your reply was empty. Call a tool, or finish with your answer.".into(),
-                from: Label::Own,
-            })
+        if let Some(open) = plan::open(&self.state) {
+            return Some(Objection::Refuse(Refusal::Plan, open, Label::Own));
+        }
+        match check::of(&self.state, spec) {
+            Checked::Passed => None,
+            Checked::Due(call) => Some(Objection::Act(record(Event::CallsDecided {
+                purpose: Purpose::Check,
+                calls: vec![call],
+            }))),
+            Checked::Failed(why) => {
+                let from = Label::Tool(check::TOOL.to_owned());
+                Some(Objection::Refuse(Refusal::Check, why, from))
+            }
+            Checked::Forbidden(reason) => Some(Objection::Act(self.failed(reason))),
+        }
+    }
+
+    /// A run whose checks fail again and again ends; what it did stays.
+    fn next_of_checks(&self) -> Option<Next> {
+        check::given_up(&self.state).map(|reason| self.failed(reason))
+    }
+
+    /// The run ends without an answer; a conversation waits for its user to put it right.
+    fn failed(&self, reason: String) -> Next {
+        record(match self.state.is_conversation() {
+            true => Event::RunPaused {
+                reason: PauseReason::Stuck { message: reason },
+            },
+            false => Event::RunFinished {
+                outcome: Outcome::Failed { reason },
+            },
         })
     }
 
     /// A run that gets nowhere first changes its way of working, then stops.
     fn next_of_progress(&self) -> Option<Next> {
+        if self.state.strategy == Strategy::Search {
+            return None;
+        }
         let (repeats, failures) = (self.state.progress.repeats, self.state.progress.failures);
         let what = if repeats >= progress::REPEATS_TO_CHANGE {
             format!("the last {repeats} calls were made before and gave nothing new")
@@ -396,15 +520,7 @@ impl Machine {
             return None;
         };
         if repeats >= progress::REPEATS_TO_STOP || failures >= progress::FAILURES_TO_STOP {
-            let reason = format!("no progress: {what}");
-            return Some(record(match self.state.is_conversation() {
-                true => Event::RunPaused {
-                    reason: PauseReason::Stuck { message: reason },
-                },
-                false => Event::RunFinished {
-                    outcome: Outcome::Failed { reason },
-                },
-            }));
+            return Some(self.failed(format!("no progress: {what}")));
         }
         (self.state.strategy != Strategy::Explore).then(|| {
             record(Event::StrategyChanged {
@@ -413,6 +529,7 @@ impl Machine {
                     "You are not getting anywhere: {what}. Try another tool or other arguments, or \
                      finish with what you know."
                 ),
+                told: None,
             })
         })
     }

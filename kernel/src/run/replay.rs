@@ -95,6 +95,7 @@ impl Replay {
         match event {
             Event::RunCreated { .. }
             | Event::RunStarted { .. }
+            | Event::ChildCharged { .. }
             | Event::Compensated { .. }
             | Event::Unknown(_) => true,
             Event::MessageReceived { from, .. } => *from != Label::Own,

@@ -1,11 +1,11 @@
 //! What is known of a run: the fold of its events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::progress::Progress;
+use super::{own::OwnCall, progress::Progress};
 use crate::{
     entry::{Entry, Head},
     event::{
@@ -14,6 +14,7 @@ use crate::{
     label::Label,
     model::{CallId, ModelError, Reply, ToolCall},
     policy::Spent,
+    strategy::Work,
     tool::{Call, Control, Effect, ToolSpec},
 };
 
@@ -90,12 +91,20 @@ pub struct State {
     pub replies: u32,
     /// Calls of the last reply that have not come to their end, in the order they were made.
     pub open: Vec<OpenCall>,
-    /// What was used up.
+    /// Calls that the machine made by itself, in order.
+    pub own: Vec<OwnCall>,
+    /// What was used up, by this run and those that it started.
     pub spent: Spent,
+    /// What each run that a call started has used up.
+    pub children: BTreeMap<CallId, Spent>,
+    /// The call whose run is at work now: its time counts, not this run's.
+    child: Option<CallId>,
     /// The model's plan.
     pub plan: Vec<PlanItem>,
     /// The way of working.
     pub strategy: Strategy,
+    /// What the way of working goes by.
+    pub work: Work,
     /// Tools that the user allowed for the rest of the run.
     pub allowed: BTreeSet<String>,
     /// What of the conversation is shown in short, if any is.
@@ -113,6 +122,8 @@ pub struct State {
     /// Where each message of a conversation's user came, but for the first: how many replies, and what
     /// was used up, before it.
     pub messages: Vec<(u32, Spent)>,
+    /// The last reply that the machine did not let pass as an answer.
+    sent_back: u32,
     /// The last entry.
     pub head: Option<Head>,
     last_time: Option<Timestamp>,
@@ -199,12 +210,16 @@ impl State {
             Event::RunCreated { spec } => self.spec = Some(spec.clone()),
             Event::RunStarted { setup } => self.setup = Some(setup.clone()),
             Event::MessageReceived { text, from } => {
+                // What is written while it is paused, somebody beside it notes.
+                if *from == Label::Own && self.paused.is_none() {
+                    self.sent_back = self.replies;
+                }
                 self.say(text, from.clone());
                 self.hear(from);
             }
             Event::ModelReplied { reply } => self.replied(reply),
             Event::ModelFailed { error } => {
-                self.spent.steps += 1;
+                self.spent.steps = self.spent.steps.saturating_add(1);
                 self.model_failures.push(error.clone());
             }
             Event::ToolStarted { call, attempt, .. } => self.stage(*call, Stage::Started(*attempt)),
@@ -230,10 +245,24 @@ impl State {
                     self.say(note, Label::User);
                 }
             }
-            Event::PlanChanged { plan } => self.plan.clone_from(plan),
-            Event::StrategyChanged { strategy, reason } => {
+            Event::CallsDecided { purpose, calls } => self.own_decided(*purpose, calls),
+            Event::ChildCharged { call, spent, .. } => self.charge_child(*call, spent),
+            Event::PlanChanged { plan } => {
+                let by = self.open.first().map(|open| open.id);
+                self.work.planned(plan, by);
+                self.plan.clone_from(plan);
+            }
+            Event::StrategyChanged {
+                strategy,
+                reason,
+                told,
+            } => {
                 self.strategy = *strategy;
-                self.say(reason, Label::Own);
+                self.work.changed(*strategy, self.replies);
+                let told = told.as_ref().unwrap_or(reason);
+                if !told.is_empty() {
+                    self.say(told, Label::Own);
+                }
             }
             Event::ContextCompacted {
                 through_reply,
@@ -241,6 +270,7 @@ impl State {
                 window,
             } => self.compacted(*through_reply, *halvings, *window),
             Event::RunPaused { reason } => {
+                self.child = None;
                 self.paused = Some(reason.clone());
                 self.doubt();
             }
@@ -261,12 +291,16 @@ impl State {
     }
 
     /// The answer that a conversation's user has not replied to: what the last reply finished with, or
-    /// its text. What the run itself noted behind it changes nothing.
+    /// its text. What was noted behind it, while the run was paused, changes nothing.
     pub fn answer(&self) -> Option<&str> {
         let is_said_by_others =
             |turn: &&Turn| !matches!(turn, Turn::Said { label, .. } if *label == Label::Own);
         match self.turns.iter().rev().find(is_said_by_others)? {
-            Turn::Replied { reply, results, .. } if self.is_conversation() => {
+            Turn::Replied {
+                number,
+                reply,
+                results,
+            } if self.is_conversation() && *number > self.sent_back => {
                 self.concludes(reply, results)
             }
             _ => None,
@@ -318,7 +352,8 @@ impl State {
             Turn::Replied { number, reply, .. } if *number == id.reply => Some(reply),
             _ => None,
         });
-        turn?.calls.get(id.index as usize)
+        let made = turn.and_then(|reply| reply.calls.get(id.index as usize));
+        made.or_else(|| self.own_call(id).map(|own| &own.call))
     }
 
     /// Replies up to this one are replaced by a digest.
@@ -359,7 +394,7 @@ impl State {
     /// Calls that can be undone and are not yet, newest first: those that were done, and those that may
     /// have been.
     pub fn undoable(&self) -> Vec<Call> {
-        let mut calls = self.made(|tool| tool.effect == Effect::Reversible);
+        let mut calls = self.made(Effect::Reversible);
         calls.retain(|call| !self.compensated.contains(&call.id));
         calls.reverse();
         calls
@@ -367,11 +402,27 @@ impl State {
 
     /// Calls that were, or may have been, made and cannot be undone, oldest first.
     pub fn irreversible(&self) -> Vec<Call> {
-        self.made(|tool| tool.effect == Effect::Irreversible)
+        self.made(Effect::Irreversible)
+    }
+
+    /// Whether a call starts a run.
+    pub fn starts_run(&self, name: &str) -> bool {
+        self.tool(name)
+            .is_some_and(|tool| tool.control == Some(Control::Delegate))
+    }
+
+    /// Whether the machine made that call by itself.
+    pub(super) fn is_own(&self, id: CallId) -> bool {
+        self.own_call(id).is_some()
+    }
+
+    /// Whether the run that a call started is the one at work.
+    pub(super) fn is_at_work(&self, call: CallId) -> bool {
+        self.child == Some(call)
     }
 
     /// The calls of such tools that were made, or may have been, oldest first.
-    fn made(&self, wanted: impl Fn(&ToolSpec) -> bool) -> Vec<Call> {
+    fn made(&self, wanted: Effect) -> Vec<Call> {
         let mut made = Vec::new();
         for turn in &self.turns {
             let Turn::Replied {
@@ -387,28 +438,50 @@ impl State {
                     reply: *number,
                     index,
                 };
-                let was_made = match result {
-                    Some((CallOutcome::Done { .. } | CallOutcome::Unknown { .. }, _)) => true,
-                    Some(_) => false,
-                    None => matches!(
-                        self.stage_of(id),
-                        Some(Stage::Started(_) | Stage::InDoubt(_))
-                    ),
-                };
-                if was_made && self.tool(&call.name).is_some_and(&wanted) {
-                    made.push(Call {
-                        id,
-                        name: call.name.clone(),
-                        args: call.args.clone(),
-                        attempt: 1,
-                    });
+                let outcome = result.as_ref().map(|(outcome, _)| outcome);
+                let effect = self.tool(&call.name).map(|tool| tool.effect);
+                if effect == Some(wanted) && self.was_made(id, call, outcome) {
+                    made.push(as_made(id, call));
                 }
             }
         }
+        let own = self.own.iter().filter(|own| own.effect() == wanted);
+        let own = own.filter(|own| self.was_made(own.id, &own.call, own.outcome()));
+        made.extend(own.map(|own| as_made(own.id, &own.call)));
+        made.sort_by_key(|call| call.id);
         made
     }
 
-    fn tool(&self, name: &str) -> Option<&ToolSpec> {
+    fn was_made(&self, id: CallId, call: &ToolCall, outcome: Option<&CallOutcome>) -> bool {
+        match outcome {
+            Some(CallOutcome::Done { .. } | CallOutcome::Unknown { .. }) => true,
+            // A run that did not do what it was to do may have done something.
+            Some(CallOutcome::Failed { .. }) => self.starts_run(&call.name),
+            Some(CallOutcome::Refused { .. }) => false,
+            None => matches!(
+                self.stage_of(id),
+                Some(Stage::Started(_) | Stage::InDoubt(_))
+            ),
+        }
+    }
+
+    /// How many calls the last reply made.
+    pub(super) fn calls_of_last_reply(&self) -> u32 {
+        let calls = self.turns.iter().rev().find_map(|turn| match turn {
+            Turn::Replied { reply, .. } => Some(reply.calls.len()),
+            Turn::Said { .. } => None,
+        });
+        u32::try_from(calls.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// What a child run uses up is used up here, as it goes on.
+    fn charge_child(&mut self, call: CallId, spent: &Spent) {
+        let before = self.children.insert(call, *spent).unwrap_or_default();
+        self.spent.add_since(&before, spent);
+        self.child = Some(call);
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> Option<&ToolSpec> {
         let tools = &self.setup.as_ref()?.tools;
         tools.iter().find(|tool| tool.name == name)
     }
@@ -417,11 +490,13 @@ impl State {
     /// to say next.
     fn charge_time(&mut self, entry: &Entry) {
         let working = self.status == Status::Running
+            && self.child.is_none()
             && !matches!(entry.event, Event::RunResumed { .. })
-            && self.answer().is_none();
+            && (self.answer().is_none() || self.has_own_open());
         if let (true, Some(last)) = (working, self.last_time) {
             let ms = entry.time.duration_since(last).as_millis();
-            self.spent.wall_ms += u64::try_from(ms).unwrap_or(0);
+            let ms = u64::try_from(ms).unwrap_or(0);
+            self.spent.wall_ms = self.spent.wall_ms.saturating_add(ms);
         }
         self.last_time = Some(entry.time);
     }
@@ -474,13 +549,27 @@ impl State {
     }
 
     fn finished(&mut self, id: CallId, outcome: &CallOutcome, from: &Label) {
+        if self.child == Some(id) {
+            self.child = None;
+        }
         let Some(at) = self.open.iter().position(|open| open.id == id) else {
+            if let Some(own) = self.own_mut(id) {
+                own.result
+                    .get_or_insert_with(|| (outcome.clone(), from.clone()));
+            }
             return;
         };
         self.open.remove(at);
         let call = self.call(id).cloned();
         let tool = call.as_ref().and_then(|call| self.tool(&call.name));
-        let effect = tool.map(|tool| tool.effect);
+        // That a child did not do its part is no change of the run's own that is missing.
+        let counts =
+            |tool: &&ToolSpec| outcome.is_done() || tool.control != Some(Control::Delegate);
+        let effect = tool.filter(counts).map(|tool| tool.effect);
+        let is_act = tool.is_some_and(|tool| tool.control.is_none_or(|it| it == Control::Delegate));
+        if outcome.is_done() && is_act {
+            self.work.succeeded(id);
+        }
         if let Some(call) = &call {
             self.progress.finished(id, call, effect, outcome);
         }
@@ -537,14 +626,17 @@ impl State {
             }
         }
         self.paused = None;
+        self.child = None;
         self.model_failures.clear();
         self.doubt();
     }
 
     /// What was started and not finished is in doubt; who was asked and did not answer is asked again.
     fn doubt(&mut self) {
-        for open in &mut self.open {
-            open.stage = match open.stage {
+        let open = self.open.iter_mut().map(|open| &mut open.stage);
+        let own = self.own.iter_mut().map(|own| &mut own.stage);
+        for stage in open.chain(own) {
+            *stage = match *stage {
                 Stage::Started(times) => Stage::InDoubt(times),
                 Stage::Asked => Stage::Made,
                 stage => stage,
@@ -555,11 +647,23 @@ impl State {
     fn stage(&mut self, id: CallId, stage: Stage) {
         if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
             open.stage = stage;
+        } else if let Some(own) = self.own_mut(id) {
+            own.stage = stage;
         }
     }
 
     fn stage_of(&self, id: CallId) -> Option<Stage> {
         let open = self.open.iter().find(|open| open.id == id);
-        open.map(|open| open.stage)
+        let own = || self.own_call(id).map(|own| own.stage);
+        open.map(|open| open.stage).or_else(own)
+    }
+}
+
+fn as_made(id: CallId, call: &ToolCall) -> Call {
+    Call {
+        id,
+        name: call.name.clone(),
+        args: call.args.clone(),
+        attempt: 1,
     }
 }

@@ -1,8 +1,12 @@
 //! Undo: run compensations backwards.
 
-use super::{DriveError, Driver, driver::Drive};
+use futures::future::BoxFuture;
+
+use super::{DriveError, Driver, Machine, driver::Drive};
 use crate::{
     event::{Event, RunId},
+    journal::{Journal, JournalError},
+    model::CallId,
     tool::{Call, ToolError},
 };
 
@@ -17,9 +21,40 @@ pub struct Undone {
     pub irreversible: Vec<String>,
 }
 
+/// The calls that undoing what `run` did after that reply undoes, newest first, those of the runs that it
+/// started among them.
+///
+/// # Errors
+/// If a journal cannot be read.
+pub fn undoable(
+    journal: &dyn Journal,
+    run: RunId,
+    since: u32,
+) -> BoxFuture<'_, Result<Vec<(RunId, CallId)>, JournalError>> {
+    Box::pin(async move {
+        let entries = match journal.read(run, 1).await {
+            // It was to be started, and was not.
+            Err(JournalError::NoRun(_)) => Vec::new(),
+            read => read?,
+        };
+        let machine = Machine::fold(&entries);
+        let mut all = Vec::new();
+        let calls = machine.state().undoable();
+        for call in calls.iter().filter(|call| is_after(call, since)) {
+            if machine.state().starts_run(&call.name) {
+                all.extend(undoable(journal, run.child(call.id), 0).await?);
+            } else {
+                all.push((run, call.id));
+            }
+        }
+        Ok(all)
+    })
+}
+
 impl Driver {
     /// Undoes, newest first, every reversible call of `run` that is not undone yet. Stops at the first
-    /// that changed since: what is older may depend on it.
+    /// that changed since: what is older may depend on it. A call that started a run is undone by undoing
+    /// that run.
     ///
     /// # Errors
     /// If a driver has the run, or its journal cannot be read or written.
@@ -44,9 +79,15 @@ impl Drive<'_> {
     async fn undo(&mut self, since: u32) -> Result<Undone, DriveError> {
         let mut undone = Undone::default();
         let context = self.context();
-        let is_meant = |call: &Call| call.id.reply > since;
+        let is_meant = |call: &Call| is_after(call, since);
         let calls = self.machine.state().undoable().into_iter().filter(is_meant);
         for call in calls.collect::<Vec<_>>() {
+            if self.machine.state().starts_run(&call.name) {
+                if self.undo_child(&call, &mut undone).await? {
+                    continue;
+                }
+                break;
+            }
             let Some(tool) = self.driver.toolbox.get(&call.name) else {
                 undone
                     .refused
@@ -67,9 +108,41 @@ impl Drive<'_> {
         }
         let irreversible = self.machine.state().irreversible().into_iter();
         let irreversible = irreversible.filter(is_meant);
-        undone.irreversible = irreversible.map(|call| in_short(&call)).collect();
+        undone
+            .irreversible
+            .extend(irreversible.map(|call| in_short(&call)));
         Ok(undone)
     }
+
+    /// Undoes the run that a call started; false if it could not be undone whole. Boxed, as undoing that
+    /// run comes here again.
+    fn undo_child<'a>(
+        &'a mut self,
+        call: &'a Call,
+        undone: &'a mut Undone,
+    ) -> BoxFuture<'a, Result<bool, DriveError>> {
+        Box::pin(async move {
+            let run = self.run.child(call.id);
+            let theirs = match self.driver.undo(run).await {
+                Err(DriveError::Journal(JournalError::NoRun(_))) => Undone::default(),
+                undone => undone?,
+            };
+            let is_whole = theirs.refused.is_empty();
+            undone.restored.extend(theirs.restored);
+            undone.refused.extend(theirs.refused);
+            undone.irreversible.extend(theirs.irreversible);
+            if is_whole {
+                let (call, text) = (call.id, format!("undid run {}", run.short()));
+                self.commit(vec![Event::Compensated { call, text }]).await?;
+            }
+            Ok(is_whole)
+        })
+    }
+}
+
+/// Whether a call was made after that reply; all were made after 0, the machine's own before any reply too.
+fn is_after(call: &Call, reply: u32) -> bool {
+    reply == 0 || call.id.reply > reply
 }
 
 fn in_short(call: &Call) -> String {

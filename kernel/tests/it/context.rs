@@ -511,6 +511,7 @@ fn a_plan_is_shown_as_it_was_when_steps_were_replaced() {
     let plan = vec![PlanItem {
         text: "write it down".into(),
         status: PlanStatus::Active,
+        evidence: None,
     }];
     run.commit(Event::PlanChanged { plan });
     run.on(&mut |_| panic!("no calls"));

@@ -1,16 +1,20 @@
 //! Runs that are conversations: an answer waits for the next message.
 
 use gpak_kernel::{
-    event::{CallOutcome, Decision, Event, Origin, PauseReason, Refusal, RunId, RunSpec, Strategy},
+    event::{
+        CallOutcome, Choice, Decision, Event, Origin, PauseReason, Refusal, RunId, RunSpec,
+        Strategy,
+    },
     label::Label,
     model::scripted::Line,
     policy::Permissions,
     run::{Answer, Ended, Machine, Next, Resumption, State, Waiting},
+    tool::{Control, Effect},
 };
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::world::{RUN, World, task, yes};
+use crate::world::{Commands, RUN, World, noted, spec, task, yes};
 
 fn talk(permissions: Permissions, attended: bool) -> RunSpec {
     RunSpec {
@@ -368,4 +372,108 @@ async fn an_old_run_is_no_conversation_and_approvals_work_in_a_new_one() {
     assert_eq!(world.done(), ["send a"]);
     let machine = Machine::fold(&world.entries().await[..9]);
     assert_eq!(machine.next(), Next::Wait(Waiting::Message));
+}
+
+#[tokio::test]
+async fn an_answer_in_words_counts_once_its_check_succeeds_and_the_next_message_has_all_tries() {
+    let checked = || RunSpec {
+        check: vec!["test".into()],
+        ..talk(yes(), false)
+    };
+    let lines = vec![
+        Line::text("too early"),
+        to("failed", Line::text("right")),
+        to("more", Line::text("wrong")),
+        to("failed", Line::text("wrong too")),
+        to("failed", finish("at last")),
+    ];
+    let world = World::new(lines).answered_by(vec![says("more"), None]);
+    let commands = Commands::ending(&[1, 0, 1, 1, 0], &world.log);
+    let world = world.with([commands]);
+    assert_eq!(world.run(checked()).await, UNANSWERED);
+    assert_eq!(world.done(), ["run test"; 5]);
+    assert_eq!(state(&world).await.answer(), Some("at last"));
+
+    // Too many failures leave it to the user.
+    let lines = vec![Line::text("no"), Line::text("no"), Line::text("no")];
+    let world = World::new(lines);
+    let commands = Commands::ending(&[1, 1, 1], &world.log);
+    let world = world.with([commands]);
+    let ended = world.run(checked()).await;
+    assert!(
+        matches!(&ended, Ended::Paused(PauseReason::Stuck { message }) if message.contains("`test`")),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_message_overtakes_a_check_that_was_under_way() {
+    let lines = vec![Line::text("an answer"), to("rather", finish("another"))];
+    let world = World::new(lines).answered_by(vec![None, None]);
+    let commands = Commands::ending(&[0, 0], &world.log);
+    let world = world.with([commands]);
+    world
+        .create(RunSpec {
+            check: vec!["test".into()],
+            ..talk(yes(), false)
+        })
+        .await;
+    assert_eq!(world.drive(false).await, UNANSWERED);
+
+    // The same, had the process died as the check ran.
+    let started = |event: &Event| matches!(event, Event::ToolStarted { .. });
+    let seq = world.events().await.iter().position(started).unwrap() as u64 + 1;
+    let (fork, origin) = (RunId::from_u128(8), Origin { run: RUN, seq });
+    let workspace = std::env::temp_dir();
+    world.driver.fork(origin, fork, &workspace).await.unwrap();
+    let rather = Resumption {
+        message: Some("rather".into()),
+        ..Resumption::default()
+    };
+    let ended = world.driver.drive(fork, rather, &mut ()).await.unwrap();
+    assert_eq!(ended, UNANSWERED);
+    let entries = world.driver.journal.read(fork, 1).await.unwrap();
+    gpak_kernel::run::replay::check(&entries).unwrap();
+    assert_eq!(State::fold(&entries).answer(), Some("another"));
+    assert_eq!(
+        world.done(),
+        ["run test"; 2],
+        "once for each answer that stands"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_a_plan_open_is_sent_back_once_and_then_counts() {
+    let mut plan = spec("update_plan", Effect::Pure, false, Some(Control::Plan));
+    plan.input = json!({"type": "object"});
+    let items = json!({"items": [{"text": "a", "status": "active"}]});
+    let lines = vec![
+        Line::call("update_plan", items),
+        Line::text("done"),
+        to("are open", Line::text("a is left")),
+    ];
+    let world = World::new(lines).answered_by(vec![None]);
+    let plan = noted(plan, &world.log);
+    let world = world.with([plan]);
+    let spec = RunSpec {
+        strategy: Some(Choice::Plan),
+        ..talk(yes(), false)
+    };
+    assert_eq!(world.run(spec).await, UNANSWERED);
+    assert_eq!(state(&world).await.answer(), Some("a is left"));
+}
+
+#[tokio::test]
+async fn several_ways_are_not_tried_in_a_conversation() {
+    let world = World::new(vec![finish("ok")]).answered_by(vec![None]);
+    let spec = RunSpec {
+        strategy: Some(Choice::Search),
+        ..talk(yes(), false)
+    };
+    let refused = world.driver.create(RUN, spec).await.unwrap_err();
+    assert!(refused.to_string().contains("conversation"), "{refused}");
+    assert_eq!(world.run(talk(yes(), false)).await, UNANSWERED);
+    let refused = world.driver.set_strategy(RUN, Strategy::Search).await;
+    assert!(refused.unwrap_err().to_string().contains("several ways"));
+    assert_eq!(state(&world).await.strategy, Strategy::React);
 }

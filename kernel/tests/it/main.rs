@@ -7,8 +7,11 @@
 )]
 
 mod chain;
+mod check;
+mod child;
 mod context;
 mod conversation;
 mod driver;
 mod properties;
+mod strategy;
 mod world;

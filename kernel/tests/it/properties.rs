@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use gpak_kernel::{
     entry::{Entry, Head},
-    event::{CallOutcome, Decision, Event, Outcome, PauseReason, RunSpec, Setup},
+    event::{
+        CallOutcome, Choice, Decision, Event, Outcome, PauseReason, PlanItem, PlanStatus, Purpose,
+        RunSpec, Setup,
+    },
     label::Label,
     model::{CallId, ModelError, ModelProfile, Reply, ToolCall, Usage},
-    policy::{Access, Budget, Permissions, Rule},
+    policy::{Access, Budget, Permissions, Rule, Spent},
     run::{Machine, Next, Waiting, replay},
-    tool::ToolOutput,
+    tool::{Control, Effect, ToolOutput},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -18,9 +21,20 @@ use serde_json::json;
 use crate::world::{RUN, specs, task};
 
 fn setup() -> Setup {
+    let control = |name: &str, control, args: serde_json::Value| {
+        let mut spec = crate::world::spec(name, Effect::Pure, false, Some(control));
+        spec.input = json!({"type": "object", "properties": args});
+        spec
+    };
+    let strategies = json!({"strategy": {"enum": ["direct", "react", "plan", "search"]}});
+    let more = [
+        control("update_plan", Control::Plan, json!({})),
+        control("choose_strategy", Control::Strategy, strategies),
+        control("choose_best", Control::Best, json!({})),
+    ];
     Setup {
         instructions: "Be brief.".into(),
-        tools: specs(),
+        tools: specs().into_iter().chain(more).collect(),
         model: ModelProfile {
             provider: "scripted".into(),
             name: "script".into(),
@@ -55,7 +69,16 @@ fn spec(attended: bool, deny_save: bool, steps: u32) -> RunSpec {
 
 fn a_call() -> impl Strategy<Value = ToolCall> {
     let name = prop::sample::select(vec![
-        "look", "set", "save", "send", "ask_user", "finish", "no",
+        "look",
+        "set",
+        "save",
+        "send",
+        "ask_user",
+        "finish",
+        "no",
+        "update_plan",
+        "choose_strategy",
+        "choose_best",
     ]);
     let args = prop::sample::select(vec![
         json!({"what": "a"}),
@@ -63,6 +86,10 @@ fn a_call() -> impl Strategy<Value = ToolCall> {
         json!({"what": 3}),
         json!({"answer": "ok"}),
         json!({"question": "?"}),
+        json!({"items": [{"text": "a", "status": "done"}, {"text": "b", "status": "active"}]}),
+        json!({"items": [{"text": "b", "status": "done"}]}),
+        json!({"strategy": "plan"}),
+        json!({"strategy": "search", "best": 1}),
         json!("{\"what\""),
         json!(null),
     ]);
@@ -118,16 +145,35 @@ fn a_decision() -> impl Strategy<Value = Decision> {
     prop::sample::select(vec![Allow, AllowForRun, Deny, WasDone])
 }
 
+fn a_purpose() -> impl Strategy<Value = Purpose> {
+    prop::sample::select(vec![Purpose::Check, Purpose::Search])
+}
+
+fn a_strategy() -> impl Strategy<Value = gpak_kernel::event::Strategy> {
+    use gpak_kernel::event::Strategy::*;
+    prop::sample::select(vec![React, Explore, Direct, Plan, Search])
+}
+
+fn a_choice() -> impl Strategy<Value = Option<Choice>> {
+    use Choice::*;
+    let some = prop::sample::select(vec![Auto, Direct, React, Plan, Search]);
+    prop::option::of(some)
+}
+
 /// Any event, in any place.
 fn an_event() -> impl Strategy<Value = Event> {
     let text = "[a-c]{0,2}";
     prop_oneof![
-        any::<(bool, bool, bool)>().prop_map(|(a, b, conversation)| Event::RunCreated {
-            spec: RunSpec {
-                conversation,
-                ..spec(a, b, 5)
+        (any::<(bool, bool, bool)>(), a_choice(), 0usize..3).prop_map(
+            |((a, b, conversation), strategy, checks)| Event::RunCreated {
+                spec: RunSpec {
+                    conversation,
+                    check: vec!["test".into(); checks],
+                    strategy,
+                    ..spec(a, b, 5)
+                }
             }
-        }),
+        ),
         Just(Event::RunStarted { setup: setup() }),
         text.prop_map(|text| Event::MessageReceived {
             text,
@@ -164,6 +210,32 @@ fn an_event() -> impl Strategy<Value = Event> {
                 window,
             }
         ),
+        (a_purpose(), prop::collection::vec(a_call(), 0..3))
+            .prop_map(|(purpose, calls)| Event::CallsDecided { purpose, calls }),
+        (a_call_id(), any::<u32>(), any::<u64>()).prop_map(|(call, steps, tokens)| {
+            let spent = Spent {
+                steps,
+                tokens,
+                ..Spent::default()
+            };
+            Event::ChildCharged {
+                call,
+                run: RUN.child(call),
+                spent,
+            }
+        }),
+        a_strategy().prop_map(|strategy| Event::StrategyChanged {
+            strategy,
+            reason: "why".into(),
+            told: None,
+        }),
+        "[a-c]".prop_map(|text| Event::PlanChanged {
+            plan: vec![PlanItem {
+                text,
+                status: PlanStatus::Done,
+                evidence: None,
+            }],
+        }),
         Just(Event::RunPaused {
             reason: PauseReason::Interrupted
         }),
@@ -328,9 +400,12 @@ proptest! {
         fates in prop::collection::vec(a_fate(), 1..60),
         (attended, deny_save, conversation) in any::<(bool, bool, bool)>(),
         steps in 1u32..12,
+        strategy in a_choice(),
+        checks in 0usize..3,
     ) {
         let mut run = Simulation { machine: Machine::fold([]), entries: Vec::new(), attended };
-        let spec = RunSpec { conversation, ..spec(attended, deny_save, steps) };
+        let check = vec!["test".to_owned(); checks];
+        let spec = RunSpec { conversation, check, strategy, ..spec(attended, deny_save, steps) };
         run.commit(Event::RunCreated { spec });
         run.commit(Event::RunStarted { setup: setup() });
         let mut bound = 40 * fates.len();
@@ -341,10 +416,21 @@ proptest! {
         }
 
         let state = run.machine.state();
+        // No outcome of this world says `exit_code` 0: no check succeeds.
+        let failed = state.own.iter().filter(|own| own.purpose == Purpose::Check);
+        let messages = 1 + state.messages.len();
+        prop_assert!(failed.count() <= 3 * messages, "a refused answer is sent back for ever");
+        let completed = matches!(state.outcome, Some(Outcome::Completed { .. }));
+        prop_assert!(!completed || checks == 0, "an answer counted whose check failed");
+        prop_assert!(state.messages.is_empty() || checks == 0, "an answer counted whose check failed");
+        prop_assert!(!(conversation && completed), "a conversation has no end");
+        if strategy == Some(Choice::Plan) && state.strategy == gpak_kernel::event::Strategy::Plan {
+            let done = state.plan.iter().filter(|item| item.is_done());
+            let bare: Vec<_> = done.filter(|item| item.evidence.is_none()).collect();
+            prop_assert!(bare.is_empty(), "done without evidence: {bare:?}");
+        }
         let steps_spent = state.charged().steps;
         prop_assert!(steps_spent <= steps, "{steps_spent} of {steps} steps");
-        let finished = matches!(state.outcome, Some(Outcome::Completed { .. }));
-        prop_assert!(!(conversation && finished), "a conversation has no end");
         let mut started: HashMap<CallId, u32> = HashMap::new();
         let mut made_anyway = HashMap::new();
         for entry in &run.entries {
@@ -353,6 +439,7 @@ proptest! {
                     let allow = matches!(decision, Decision::Allow | Decision::AllowForRun);
                     *made_anyway.entry(*call).or_insert(0) += u32::from(allow);
                 }
+                Event::ToolStarted { call, .. } if state.own.iter().any(|own| own.id == *call) => {}
                 Event::ToolStarted { call, tool, .. } => {
                     let times = started.entry(*call).or_default();
                     *times += 1;

@@ -49,6 +49,12 @@ pub fn spec(name: &str, effect: Effect, resumable: bool, control: Option<Control
     }
 }
 
+/// A tool that notes its calls.
+pub fn noted(spec: ToolSpec, log: &Log) -> Arc<dyn Tool> {
+    let log = log.clone();
+    Arc::new(Noted { spec, log })
+}
+
 #[async_trait]
 impl Tool for Noted {
     fn spec(&self) -> &ToolSpec {
@@ -107,6 +113,9 @@ pub fn task(permissions: Permissions, attended: bool) -> RunSpec {
         attended,
         conversation: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     }
 }
 
@@ -146,6 +155,12 @@ impl World {
 
     pub fn answered_by(mut self, answers: Vec<Option<Answer>>) -> Self {
         self.driver.human = Arc::new(Answers(Mutex::new(answers.into_iter().collect())));
+        self
+    }
+
+    /// With more tools.
+    pub fn with(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        self.driver.toolbox = self.driver.toolbox.with(tools).unwrap();
         self
     }
 
@@ -233,5 +248,51 @@ impl Human for Answers {
             .unwrap()
             .pop_front()
             .expect("asked more often than expected")
+    }
+}
+
+/// `run_command`, whose commands end with these exit codes, one after the other.
+pub struct Commands {
+    spec: ToolSpec,
+    log: Log,
+    codes: Mutex<std::collections::VecDeque<i32>>,
+}
+
+impl Commands {
+    pub fn ending(codes: &[i32], log: &Log) -> Arc<dyn Tool> {
+        let mut spec = spec("run_command", Effect::Irreversible, false, None);
+        spec.input = json!({
+            "type": "object",
+            "properties": {"command": {"type": "string"}, "timeout_seconds": {"type": "integer"}},
+            "required": ["command"],
+        });
+        let codes = Mutex::new(codes.iter().copied().collect());
+        let log = log.clone();
+        Arc::new(Self { spec, log, codes })
+    }
+}
+
+#[async_trait]
+impl Tool for Commands {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, call: &Call, _: &ToolContext) -> Result<ToolOutput, ToolError> {
+        let command = call.args["command"].as_str().unwrap();
+        self.log.lock().unwrap().push(format!("run {command}"));
+        if command == "hang" {
+            std::future::pending::<()>().await;
+        }
+        let code = self
+            .codes
+            .lock()
+            .unwrap()
+            .pop_front()
+            .expect("a command more than expected");
+        Ok(ToolOutput {
+            data: Some(json!({"exit_code": code})),
+            ..ToolOutput::text(format!("exit code {code}\nit says {code}"))
+        })
     }
 }

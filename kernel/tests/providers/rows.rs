@@ -116,6 +116,9 @@ async fn drive(model: OpenAi, steps: u32, result: &str) -> (Vec<Event>, Ended) {
         attended: false,
         conversation: false,
         origin: None,
+        check: Vec::new(),
+        strategy: None,
+        parent: None,
     };
     let run = RunId::from_u128(1);
     driver.create(run, spec).await.unwrap();

@@ -190,6 +190,9 @@ async fn a_file_of_a_newer_gpak_is_refused_and_left_alone() {
             .pragma_update(None, "user_version", version)
             .unwrap();
     };
+    let ours: i32 = database(dir.path())
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
     version(99);
     let before = fs::read(dir.path().join("journal.db")).unwrap();
     let message = refused(dir.path());
@@ -199,8 +202,26 @@ async fn a_file_of_a_newer_gpak_is_refused_and_left_alone() {
     );
     assert!(message.contains("update gpak"), "{message}");
     assert_eq!(fs::read(dir.path().join("journal.db")).unwrap(), before);
-    version(1);
+    version(ours);
     assert_eq!(open(dir.path()).read(RUN, 1).await.unwrap(), entries);
+}
+
+#[tokio::test]
+async fn a_journal_from_before_runs_had_parents_is_brought_up_to_date() {
+    let (dir, entries) = closed_journal().await;
+    let old = database(dir.path());
+    old.execute("ALTER TABLE runs DROP COLUMN parent", [])
+        .unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let journal = open(dir.path());
+    assert_eq!(journal.read(RUN, 1).await.unwrap(), entries);
+    let whole = gpak_kernel::journal::RunFilter {
+        whole: true,
+        ..Default::default()
+    };
+    let listed = journal.runs(&whole).await.unwrap();
+    assert!(listed.iter().all(|run| run.parent.is_none()) && !listed.is_empty());
 }
 
 #[tokio::test]

@@ -63,6 +63,9 @@ pub fn created(task: &str) -> Event {
             attended: false,
             conversation: false,
             origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
         },
     }
 }

@@ -18,7 +18,7 @@ use similar::TextDiff;
 use super::{Desk, blocking};
 use crate::{
     text::{Content, Stop, head, many, sniff},
-    undo::{Change, Manner, Record, Saved, Stands, What, look},
+    undo::{Change, Manner, Record, Saved, Stands, UndoStore, What, look},
     workspace::{Place, Temp, Workspace, rejected},
 };
 
@@ -282,30 +282,7 @@ impl Job {
         }
         let mut said = Vec::new();
         for change in record.changes.iter().rev() {
-            let mut place = workspace.place_again(&change.path)?;
-            match &change.before {
-                None => {
-                    place.remove_file()?;
-                    said.push(format!("removed {}", change.path));
-                }
-                Some(Saved {
-                    what: What::Folder,
-                    mode,
-                }) => {
-                    place.make_folders()?;
-                    place.make_folder(*mode)?;
-                    said.push(format!("made the folder {} again", change.path));
-                }
-                Some(Saved {
-                    what: What::File(hash),
-                    mode,
-                }) => {
-                    let bytes = self.desk.undo.saved(hash)?;
-                    place.make_folders()?;
-                    place.replace(&mut Cursor::new(bytes), Some(*mode), &self.temp())?;
-                    said.push(format!("restored {}", change.path));
-                }
-            }
+            said.push(restore(workspace, &self.desk.undo, change, &self.temp())?);
         }
         Ok(said.join("; "))
     }
@@ -392,8 +369,41 @@ pub(super) fn read_all(place: &Place) -> Result<Vec<u8>, ToolError> {
     Ok(bytes)
 }
 
+/// Puts back what was at one path, and says so.
+pub(crate) fn restore(
+    workspace: &Workspace,
+    undo: &UndoStore,
+    change: &Change,
+    temp: &Temp,
+) -> Result<String, ToolError> {
+    let mut place = workspace.place_again(&change.path)?;
+    Ok(match &change.before {
+        None => {
+            place.remove_file()?;
+            format!("removed {}", change.path)
+        }
+        Some(Saved {
+            what: What::Folder,
+            mode,
+        }) => {
+            place.make_folders()?;
+            place.make_folder(*mode)?;
+            format!("made the folder {} again", change.path)
+        }
+        Some(Saved {
+            what: What::File(hash),
+            mode,
+        }) => {
+            let bytes = undo.saved(hash)?;
+            place.make_folders()?;
+            place.replace(&mut Cursor::new(bytes), Some(*mode), temp)?;
+            format!("restored {}", change.path)
+        }
+    })
+}
+
 /// Removes the folders that a call made, as far as they are empty.
-fn remove_folders(workspace: &Workspace, record: &Record) {
+pub(crate) fn remove_folders(workspace: &Workspace, record: &Record) {
     for folder in record.folders.iter().rev() {
         let removed = workspace
             .place_again(folder)

@@ -10,6 +10,7 @@ use gpak_kernel::{
 use gpak_tools::{
     Conflict, UndoStore,
     builtin::{self, CommandLimits, Options},
+    copies::{self, Limits},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -53,6 +54,19 @@ impl Bench {
             tools,
             context,
         }
+    }
+
+    /// With the tools that copy the workspace.
+    pub fn copying(limits: Limits) -> Self {
+        let mut bench = Self::new();
+        let mut options = Options::new(bench.home.path().join("data/undo"));
+        options.protected = vec![bench.home.path().join("data")];
+        let tools = copies::all(&options, bench.home.path().join("copies"), limits);
+        let named = tools
+            .into_iter()
+            .map(|tool| (tool.spec().name.clone(), tool));
+        bench.tools.extend(named);
+        bench
     }
 
     pub fn tool(&self, name: &str) -> Arc<dyn Tool> {

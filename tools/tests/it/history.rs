@@ -27,6 +27,9 @@ async fn tool() -> ReadHistory {
             permissions: Permissions::default(),
             attended: false,
             origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
             conversation: false,
         },
     }];

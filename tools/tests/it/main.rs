@@ -11,6 +11,7 @@ mod bench;
 mod change;
 mod confine;
 mod control;
+mod copies;
 mod edit;
 mod history;
 mod list;

@@ -23,7 +23,7 @@ struct RunRow {
     summary: RunSummary,
 }
 
-const RUN_COLUMNS: &str = "id, run, task, status, created, updated, head_seq, head_hash";
+const RUN_COLUMNS: &str = "id, run, task, status, created, updated, head_seq, head_hash, parent";
 
 /// Appends entries of `run`, all or none. Answers the head after them.
 pub(super) fn append(
@@ -79,8 +79,8 @@ fn insert_run(
     head: Head,
 ) -> rusqlite::Result<i64> {
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO runs (run, task, status, created, updated, head_seq, head_hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO runs (run, task, status, created, updated, head_seq, head_hash, parent)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     insert.insert(params![
         summary.run.to_string(),
@@ -90,6 +90,7 @@ fn insert_run(
         sortable(summary.updated),
         integer(head.seq),
         head.hash.0,
+        summary.parent.map(|parent| parent.to_string()),
     ])
 }
 
@@ -327,6 +328,9 @@ pub(super) fn runs(
         wanted.push_str(" AND status = :status");
         values.push((":status", status));
     }
+    if filter.whole {
+        wanted.push_str(" AND parent IS NULL");
+    }
     let sql = format!(
         "SELECT {RUN_COLUMNS} FROM runs WHERE {wanted} ORDER BY created DESC, id DESC LIMIT :limit"
     );
@@ -358,7 +362,10 @@ fn open_run(row: &Row<'_>) -> Result<RunRow, Failure> {
         seq: u64::try_from(seq).map_err(|_| changed("head_seq"))?,
         hash: Hash(row.get(7).map_err(|_| changed("head_hash"))?),
     };
+    let parent: Option<String> = row.get(8).map_err(|_| changed("parent"))?;
+    let parent = parent.map(|parent| parent.parse().map_err(|_| changed("parent")));
     let summary = RunSummary {
+        parent: parent.transpose()?,
         run: name.parse().map_err(|_| changed("run"))?,
         task: row.get(2).map_err(|_| changed("task"))?,
         status,

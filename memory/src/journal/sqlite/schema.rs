@@ -12,8 +12,13 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 ///
 /// `entries` has rowids: in a table without, a row over a quarter of a page spills into a page of its
 /// own, which tripled the size of typical runs.
-const MIGRATIONS: &[M<'_>] = &[M::up(
-    "
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(FIRST),
+    // The run that a run is a part of.
+    M::up("ALTER TABLE runs ADD COLUMN parent TEXT"),
+];
+
+const FIRST: &str = "
     PRAGMA application_id = 0x6770616B;
 
     -- A line about each run, derived from its entries, but for `head_seq` and `head_hash`: they
@@ -56,8 +61,7 @@ const MIGRATIONS: &[M<'_>] = &[M::up(
         SELECT runs.run, seq, time, label, body ->> 'type' AS type,
                lower(hex(hash)) AS hash, body, payloads
         FROM entries JOIN runs ON runs.id = entries.run;
-    ",
-)];
+    ";
 
 pub(super) fn migrations() -> Migrations<'static> {
     Migrations::from_slice(MIGRATIONS)

@@ -1,0 +1,290 @@
+//! How a task is done, how that is chosen, and when it changes.
+//!
+//! | strategy | |
+//! |---|---|
+//! | `direct` | answer at once; the tools are barred |
+//! | `react` | think, act, look |
+//! | `explore` | the same, drawn more widely, after no progress |
+//! | `plan` | a list that the model keeps and the machine tracks ([`plan`]) |
+//! | `search` | try several ways in copies of the workspace, keep the best ([`search`]) |
+//!
+//! A run that asks for none is done by `react`, at no cost: no choice was measured to help a model yet
+//! (`gpak eval --strategies all` measures it). One that asks for [`Choice::Auto`] lets the model choose
+//! with its first reply ([`choose`]), and changes by signals: no progress, failed checks, a plan that is
+//! only rewritten, a budget that is nearly used up. Each choice and change is an event with its reason.
+
+pub mod choose;
+pub mod plan;
+pub mod search;
+
+use crate::{
+    event::{Choice, Event, PlanItem, RunSpec, Setup, Strategy},
+    model::CallId,
+    run::{State, check},
+    tool::{Control, ToolSpec, Toolbox},
+};
+
+/// Steps left of the budget at which a plan is no longer kept.
+const STEPS_TO_WRAP_UP: u32 = 3;
+
+/// What the way of working goes by, as far as it is known from the run's events.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Work {
+    /// Whether a strategy was settled on.
+    settled: bool,
+    /// Replies before the strategy changed last.
+    since: u32,
+    /// Whether several ways were tried.
+    searched: bool,
+    /// The last call that did something.
+    success: Option<CallId>,
+    plan: plan::Track,
+}
+
+impl Work {
+    pub(crate) fn changed(&mut self, strategy: Strategy, replies: u32) {
+        self.settled = true;
+        self.since = replies;
+        self.searched |= strategy == Strategy::Search;
+    }
+
+    pub(crate) fn succeeded(&mut self, call: CallId) {
+        self.success = Some(call);
+        self.plan.idle = 0;
+    }
+
+    pub(crate) fn planned(&mut self, plan: &[PlanItem], by: Option<CallId>) {
+        self.plan.planned(plan, by);
+    }
+}
+
+/// The tools by which the model speaks of strategies, as far as the run needs any.
+pub(crate) fn tools(spec: &RunSpec, toolbox: &Toolbox) -> Vec<ToolSpec> {
+    let tools = toolbox.specs();
+    match spec.strategy {
+        Some(Choice::Auto) => {
+            let searches = search::is_possible(spec, toolbox) && !spec.check.is_empty();
+            choose::spec(&tools, searches).into_iter().collect()
+        }
+        Some(Choice::Search) if spec.check.is_empty() => vec![search::judge()],
+        _ => Vec::new(),
+    }
+}
+
+/// What comes next by the way of working; none where it is the model's turn.
+pub(crate) fn next(state: &State, spec: &RunSpec, setup: &Setup) -> Option<Vec<Event>> {
+    let choice = spec.strategy?;
+    let event = if !state.work.settled {
+        settle(state, choice, setup)
+    } else if state.strategy == Strategy::Search {
+        return search::next(state, spec, setup);
+    } else {
+        change(state, spec, choice, setup)
+    };
+    Some(vec![event?])
+}
+
+/// The tools that the next reply may not call.
+pub(crate) fn barred(state: &State, spec: &RunSpec, setup: &Setup) -> Vec<String> {
+    let is = |tool: &&ToolSpec, control| tool.control == Some(control);
+    let names = |tools: Vec<&ToolSpec>| tools.iter().map(|tool| tool.name.clone()).collect();
+    if let Some(only) = only(state, spec)
+        && setup.tools.iter().any(|tool| is(&tool, only))
+    {
+        return names(setup.tools.iter().filter(|tool| !is(tool, only)).collect());
+    }
+    let rewritten = state.strategy == Strategy::Plan && state.work.plan.idle >= plan::IDLE_TO_BAR;
+    let plans = !rewritten && (state.strategy == Strategy::Plan || can_plan_unasked(setup));
+    let spoken = setup.tools.iter().filter(|tool| {
+        is(tool, Control::Strategy) || is(tool, Control::Best) || !plans && is(tool, Control::Plan)
+    });
+    let mut barred: Vec<String> = names(spoken.collect());
+    barred.extend(state.progress.barred().map(str::to_owned));
+    barred
+}
+
+/// Whether the model works when it plans without being told to. A small one plays with its plan and then
+/// takes what it ticked off for done, as traces of `gpak eval` show.
+fn can_plan_unasked(setup: &Setup) -> bool {
+    setup.model.native_tools || setup.model.provider != "embedded"
+}
+
+/// The one thing that the next reply may do, if it is not free.
+fn only(state: &State, spec: &RunSpec) -> Option<Control> {
+    let work = &state.work;
+    match state.strategy {
+        _ if !work.settled => {
+            (spec.strategy == Some(Choice::Auto) && state.replies == 0).then_some(Control::Strategy)
+        }
+        Strategy::Direct => Some(Control::Finish),
+        // A model that does not plan when it can do nothing else gets on without.
+        Strategy::Plan if state.plan.is_empty() && state.replies < work.since + 2 => {
+            Some(Control::Plan)
+        }
+        Strategy::Search => Some(Control::Best),
+        _ => None,
+    }
+}
+
+/// The strategy at the beginning.
+fn settle(state: &State, choice: Choice, setup: &Setup) -> Option<Event> {
+    let asked = "it was asked for";
+    let has = |control| setup.tools.iter().any(|tool| tool.control == Some(control));
+    Some(match choice {
+        Choice::Auto if !has(Control::Strategy) => {
+            changed(Strategy::React, "there is nothing to choose from", "")
+        }
+        Choice::Auto if state.replies == 0 => return None,
+        Choice::Auto => changed(Strategy::React, "the model chose no strategy", ""),
+        Choice::React => changed(Strategy::React, asked, ""),
+        Choice::Direct => changed(Strategy::Direct, asked, choose::DIRECT),
+        Choice::Plan if has(Control::Plan) => changed(Strategy::Plan, asked, plan::TOLD),
+        Choice::Plan => changed(Strategy::React, "there is no tool to plan with", ""),
+        Choice::Search if state.is_conversation() => {
+            changed(Strategy::React, "a conversation has no one end", "")
+        }
+        Choice::Search => changed(Strategy::Search, asked, ""),
+    })
+}
+
+/// The change that a signal leads to.
+fn change(state: &State, spec: &RunSpec, choice: Choice, setup: &Setup) -> Option<Event> {
+    let (auto, failed) = (choice == Choice::Auto, check::failures(state));
+    let left = spec.budget.left(&state.charged());
+    let searches = auto && !state.work.searched && choose::offers(setup, Strategy::Search);
+    if searches
+        && failed >= check::FAILURES_TO_CHANGE
+        && left.steps >= spec.budget.steps / 2
+        && left.tokens >= spec.budget.tokens / 2
+    {
+        let reason = format!("the check failed {failed} times");
+        return Some(changed(Strategy::Search, &reason, ""));
+    }
+    match state.strategy {
+        Strategy::Direct if auto && (failed > 0 || state.work.success.is_some()) => Some(changed(
+            Strategy::React,
+            "the task needs more than an answer",
+            "Use the tools.",
+        )),
+        Strategy::Plan if state.work.plan.idle > plan::IDLE_TO_BAR => Some(changed(
+            Strategy::React,
+            "the plan was rewritten again and again, and nothing was done",
+            "Leave the plan as it is. Do the next thing, or finish.",
+        )),
+        Strategy::Plan if left.steps <= STEPS_TO_WRAP_UP => {
+            let reason = format!("{} steps are left", left.steps);
+            let told = format!(
+                "Only {reason}. Do what matters most, then finish and say what is left undone."
+            );
+            Some(changed(Strategy::React, &reason, &told))
+        }
+        _ => None,
+    }
+}
+
+/// The change that a user asks for between two drives.
+pub(crate) fn asked_for(strategy: Strategy) -> Event {
+    let reason = "The user asks for another way of working.";
+    let told = match strategy {
+        Strategy::Plan => format!("{reason} {}", plan::TOLD),
+        _ => reason.to_owned(),
+    };
+    changed(strategy, reason, &told)
+}
+
+pub(crate) fn changed(strategy: Strategy, reason: &str, told: &str) -> Event {
+    Event::StrategyChanged {
+        strategy,
+        reason: reason.to_owned(),
+        told: Some(told.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        entry::{Entry, Head},
+        event::RunId,
+        model::ModelProfile,
+    };
+
+    fn setup(provider: &str, native_tools: bool) -> Setup {
+        let tool = |(name, control)| ToolSpec {
+            name: String::from(name),
+            description: String::new(),
+            input: json!({"type": "object"}),
+            effect: crate::tool::Effect::Pure,
+            resumable: false,
+            control,
+        };
+        let tools = [
+            ("look", None),
+            ("update_plan", Some(Control::Plan)),
+            ("finish", Some(Control::Finish)),
+        ];
+        Setup {
+            instructions: String::new(),
+            tools: tools.map(tool).into(),
+            model: ModelProfile {
+                provider: provider.into(),
+                name: "m".into(),
+                window: 4096,
+                native_tools,
+                local: true,
+                price: None,
+            },
+            repository: Default::default(),
+        }
+    }
+
+    fn bars_plans(setup: &Setup, strategy: Strategy, conversation: bool) -> bool {
+        let spec = RunSpec {
+            task: "do it".into(),
+            workspace: "/w".into(),
+            model: setup.model.id(),
+            budget: Default::default(),
+            permissions: Default::default(),
+            attended: false,
+            conversation,
+            origin: None,
+            check: Vec::new(),
+            strategy: None,
+            parent: None,
+        };
+        let events = [
+            Event::RunCreated { spec: spec.clone() },
+            Event::RunStarted {
+                setup: setup.clone(),
+            },
+            asked_for(strategy),
+        ];
+        let mut head = Head::EMPTY;
+        let entries = events.map(|event| {
+            let time = jiff::Timestamp::UNIX_EPOCH;
+            let entry = Entry::seal(RunId::from_u128(1), head, time, event);
+            head = entry.head();
+            entry
+        });
+        let barred = barred(&State::fold(&entries), &spec, setup);
+        barred.contains(&"update_plan".to_owned())
+    }
+
+    #[test]
+    fn a_small_model_plans_only_where_it_is_to_work_by_a_plan() {
+        let small = setup("embedded", false);
+        for conversation in [false, true] {
+            for strategy in [Strategy::React, Strategy::Explore, Strategy::Direct] {
+                assert!(bars_plans(&small, strategy, conversation), "{strategy:?}");
+            }
+            assert!(!bars_plans(&small, Strategy::Plan, conversation));
+        }
+        for other in [setup("embedded", true), setup("ollama", false)] {
+            for strategy in [Strategy::React, Strategy::Explore] {
+                assert!(!bars_plans(&other, strategy, false), "{strategy:?}");
+            }
+        }
+    }
+}

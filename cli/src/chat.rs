@@ -2,7 +2,7 @@
 //! after a crash.
 //!
 //! [`editor`] reads lines, [`commands`] says what they ask for, [`desk`] is the person as the driver
-//! meets one, [`view`] shows what happens, [`session`] puts them together.
+//! meets one, [`view`] shows what happens, [`mod@session`] puts them together.
 
 mod answer;
 mod approvals;

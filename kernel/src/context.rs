@@ -7,7 +7,7 @@
 //! The steps are shown as they were until they fill three quarters of the window. Then the oldest are
 //! replaced by a digest, and that is an event: between two such events what was sent before is a prefix of
 //! what is sent next, so caches hold. Only what no window could hold is shortened before that: each piece
-//! has a share of the window ([`Room`]), and what is over it is shown by its head and its tail.
+//! has a share of the window, and what is over it is shown by its head and its tail.
 //!
 //! Nothing is lost by it. The journal has all of it, and the tool [`READ_HISTORY`] reads it. A model is
 //! offered that tool once something was left out and not before, as it costs attention and has nothing to

@@ -102,16 +102,14 @@ fn a_conversation_becomes_turns_with_calls_as_steps_and_results_as_observations(
         write("", "read_file", &json!({"path": "a"}))
     );
     let end = write("Done.", "finish", &json!({"answer": "It is done."}));
-    let results = format!(
-        "Result of list_files:\nsaid by list_files\n\nError of read_file:\nsaid by read_file\n\
-         (The task is: Do it.\nIf something that it asks for is still missing, do that next. If not, finish.)"
-    );
+    let results = "Result of list_files:\nsaid by list_files\n\nError of read_file:\nsaid by read_file\n\
+         (The task is: Do it.\nIf something that it asks for is still missing, do that next. If not, finish.)";
     assert_eq!(
         said,
         [
             (Role::User, "Do it."),
             (Role::Assistant, steps.as_str()),
-            (Role::User, results.as_str()),
+            (Role::User, results),
             (Role::Assistant, end.as_str()),
         ]
     );

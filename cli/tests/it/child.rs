@@ -21,7 +21,7 @@ pub fn family() -> Vec<Value> {
                 json!({"path": "a.txt", "old": "one", "new": "two"}),
             ),
         ),
-        when("edited a.txt", finish("the part is written")),
+        when("edited and saved a.txt", finish("the part is written")),
         when("do it", call("delegate", json!({"task": "write the part"}))),
         when(
             "the part is written",

@@ -45,7 +45,7 @@ async fn a_text_that_is_not_there_is_answered_with_the_closest_lines() {
     let message = bench
         .refused(
             "edit_file",
-            json!({"path": "a.rs", "old": "let n = 1;", "new": "x"}),
+            json!({"path": "a.rs", "old": "count: usize = 10", "new": "x"}),
         )
         .await;
     assert_eq!(

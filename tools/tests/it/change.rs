@@ -73,7 +73,7 @@ async fn a_write_that_loses_most_of_a_file_is_made_only_if_that_is_meant() {
     let message = bench.refused("write_file", write.clone()).await;
     assert_eq!(
         message,
-        "Cargo.toml is there already and has 4 lines, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
+        "Cargo.toml is there already and has 4 lines, most of which would be lost; nothing was written. To change a part of it use edit_file; to write it anew give all of its text"
     );
     assert_eq!(bench.get("Cargo.toml").lines().count(), 4);
     bench

@@ -88,7 +88,7 @@ pub(in crate::builtin) fn plan(workspace: &Workspace, args: &Value) -> Result<Pl
             let (few, many) = (LineCount::of(content.as_bytes()), many(lines, "line"));
             if lines > LITTLE && few * 2 < lines {
                 return Err(rejected(format!(
-                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; if all of it is to go, delete_file it first"
+                    "{path} is there already and has {many}, most of which would be lost; nothing was written. To change a part of it use edit_file; to write it anew give all of its text"
                 )));
             }
             said += &format!("; it had {many} before");

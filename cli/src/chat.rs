@@ -170,6 +170,7 @@ fn session<'a>(
     let mut driver = wire::driver(
         home,
         &workspace,
+        &settings,
         mind.model.clone(),
         nobody,
         Default::default(),

@@ -248,7 +248,14 @@ impl Session<'_> {
         let profile = mind.model.profile().clone();
         let human = self.driver.human.clone();
         let model = mind.model.clone();
-        self.driver = wire::driver(self.home, &self.workspace, model, human, stop)?;
+        self.driver = wire::driver(
+            self.home,
+            &self.workspace,
+            &self.settings,
+            model,
+            human,
+            stop,
+        )?;
         wire::offer_delegate(&mut self.driver, &self.settings)?;
         self.mind = mind;
         eprintln!("from now on: {}", profile.id());

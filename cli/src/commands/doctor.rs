@@ -6,6 +6,7 @@ use gpak_kernel::{
     journal::RunFilter,
     model::catalogue::{Network, State},
 };
+use gpak_tools::builtin::Reach;
 use nix::sys::{resource, statvfs};
 
 use crate::{
@@ -75,6 +76,7 @@ pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure
         journal(home).await,
         workspace(home, place),
     ];
+    findings.push(commands(home, place));
     findings.push(memory());
     findings.push(real_time());
     findings.push(pip().await);
@@ -220,6 +222,27 @@ fn workspace(home: &Home, place: &Path) -> Finding {
             "workspace",
             format!("{} is not writable: {why}", path.display()),
             "tasks that only read work; for others, use a folder of your own",
+        ),
+    }
+}
+
+/// How far commands reach. Settings that cannot be read are told of elsewhere.
+fn commands(home: &Home, place: &Path) -> Finding {
+    let confined = Settings::read(home, place).is_ok_and(|settings| settings.confine.value);
+    match (confined, Reach::can_be_enforced()) {
+        (true, true) => good(
+            "commands",
+            "can write only in the workspace, temporary folders and caches of build tools",
+        ),
+        (true, false) => missing(
+            "commands",
+            "can write wherever you can: this system has no Landlock",
+            "Linux 5.13 or newer has it; until then look at each command before you allow it",
+        ),
+        (false, _) => missing(
+            "commands",
+            "can write wherever you can, as the settings say",
+            "set commands.confine = true, and name in commands.write what else they need",
         ),
     }
 }

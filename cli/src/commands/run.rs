@@ -54,7 +54,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     };
     let session = Session::new(json, attended);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
     wire::sweep_copies(home, driver.journal.as_ref()).await?;
     let run = RunId::random();
@@ -117,7 +117,7 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
     session.drive(&driver, Some(&mind), run, resumption).await
 }

@@ -1,11 +1,13 @@
 //! `run_command`: a shell command in the workspace.
 //!
-//! A command is not confined to the workspace and cannot be undone; that is what its effect says and
-//! the gate asks about. What it starts is in one process group of its own, which is killed when the
+//! A command cannot be undone; that is what its effect says and the gate asks about. Where it may write
+//! is said in [`reach`]. What it starts is in one process group of its own, which is killed when the
 //! command ends, runs out of time, or nobody waits for it any more. (A process that leaves the group
 //! by `setsid` escapes that, but is not waited for.)
 
-use std::{io, os::fd::OwnedFd, process::Stdio, time::Duration};
+mod reach;
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
 use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
@@ -22,16 +24,23 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use reach::Reach;
+
 use super::{CommandLimits, arguments};
 use crate::{text::many, workspace::rejected};
 
 /// How long output is still awaited once the command has ended and its group was killed.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
+/// Behind the output of a command that was not let.
+const NARROW: &str = "\n(Commands can write only in the workspace, in temporary folders and in the caches of build tools; `commands.write` in the user's settings names more.)";
+
 /// Runs shell commands.
 pub(super) struct RunCommand {
     spec: ToolSpec,
     limits: CommandLimits,
+    reach: Reach,
+    protected: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +50,7 @@ struct Args {
 }
 
 impl RunCommand {
-    pub(super) fn new(limits: CommandLimits) -> Self {
+    pub(super) fn new(limits: CommandLimits, reach: Reach, protected: Vec<PathBuf>) -> Self {
         let (usual, longest) = (limits.timeout.as_secs(), limits.longest.as_secs());
         let spec = super::spec(
             "run_command",
@@ -56,13 +65,53 @@ impl RunCommand {
             }),
             1,
         );
-        Self { spec, limits }
+        Self {
+            spec,
+            limits,
+            reach,
+            protected,
+        }
     }
 
     fn timeout(&self, args: &Args) -> Duration {
         args.timeout_seconds
             .map_or(self.limits.timeout, Duration::from_secs)
             .min(self.limits.longest)
+    }
+
+    fn start(&self, command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Receiver)> {
+        // One pipe for both outputs keeps the order in which they were written.
+        let (ours, theirs) = io::pipe()?;
+        let mut sh = Command::new("sh");
+        sh.arg("-c")
+            .arg(command)
+            .current_dir(&context.workspace)
+            .stdin(Stdio::null())
+            .stdout(theirs.try_clone()?)
+            .stderr(theirs)
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if is_secret(&name.to_string_lossy()) {
+                sh.env_remove(name);
+            }
+        }
+        // Nobody is there to page through output or to type a password.
+        sh.env("PAGER", "cat")
+            .env("GIT_PAGER", "cat")
+            .env("GIT_TERMINAL_PROMPT", "0");
+        sh.env("TERM", "dumb").env("NO_COLOR", "1");
+        // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
+        let child = self.reach.start(sh, &context.workspace, &self.protected)?;
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        let running = Running {
+            group: Group(group),
+            child,
+        };
+        Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
     }
 }
 
@@ -80,7 +129,7 @@ impl Tool for RunCommand {
             ));
         }
         let timeout = self.timeout(&args);
-        let (mut running, mut pipe) = start(&args.command, context).map_err(|e| {
+        let (mut running, mut pipe) = self.start(&args.command, context).map_err(|e| {
             ToolError::Fatal(format!(
                 "sh cannot be started in {}: {e}",
                 context.workspace.display()
@@ -95,10 +144,13 @@ impl Tool for RunCommand {
         let printed = output.text();
         match ended {
             Some(status) => {
-                let text = match printed.as_str() {
+                let mut text = match printed.as_str() {
                     "" => format!("{}, no output", describe(status)),
                     printed => format!("{}\n{printed}", describe(status)),
                 };
+                if !status.success() && self.reach.is_narrow() && was_denied(&printed) {
+                    text += NARROW;
+                }
                 let data = json!({"exit_code": status.code()});
                 Ok(ToolOutput {
                     data: Some(data),
@@ -122,42 +174,6 @@ impl Tool for RunCommand {
         let args: Args = arguments(&call.args).ok()?;
         Some(args.command)
     }
-}
-
-fn start(command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Receiver)> {
-    // One pipe for both outputs keeps the order in which they were written.
-    let (ours, theirs) = io::pipe()?;
-    let mut sh = Command::new("sh");
-    sh.arg("-c")
-        .arg(command)
-        .current_dir(&context.workspace)
-        .stdin(Stdio::null())
-        .stdout(theirs.try_clone()?)
-        .stderr(theirs)
-        .process_group(0)
-        .kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if is_secret(&name.to_string_lossy()) {
-            sh.env_remove(name);
-        }
-    }
-    // Nobody is there to page through output or to type a password.
-    sh.env("PAGER", "cat")
-        .env("GIT_PAGER", "cat")
-        .env("GIT_TERMINAL_PROMPT", "0");
-    sh.env("TERM", "dumb").env("NO_COLOR", "1");
-    let child = sh.spawn()?;
-    // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
-    drop(sh);
-    let group = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .map(Pid::from_raw);
-    let running = Running {
-        group: Group(group),
-        child,
-    };
-    Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
 }
 
 /// A command with all that it started.
@@ -273,6 +289,13 @@ fn describe(status: std::process::ExitStatus) -> String {
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
+}
+
+/// Whether a command seems to have failed because it was not let.
+fn was_denied(printed: &str) -> bool {
+    ["Permission denied", "EACCES", "permission denied"]
+        .iter()
+        .any(|said| printed.contains(said))
 }
 
 /// Whether a variable of this name is kept from commands.

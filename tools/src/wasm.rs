@@ -2,17 +2,26 @@
 
 mod asks;
 mod bindings;
+mod cache;
+mod code;
 mod component;
-mod engine;
+mod described;
+pub(crate) mod engine;
 mod error;
 mod files;
-mod limits;
+mod host;
+pub(crate) mod limits;
 mod manifest;
 mod net;
+pub(crate) mod sandbox;
+pub(crate) mod schema;
 mod stop;
 
 pub use asks::{Asks, Capability, FileAccess, FolderAsk, SecretAsk};
+pub use cache::Cache;
+pub use described::Described;
 pub use error::WasmError;
+pub use host::{LogLine, Logged};
 pub use limits::Limits;
 pub use manifest::{Declared, Example, Kind, MANIFEST, Manifest};
 pub use net::HostPattern;

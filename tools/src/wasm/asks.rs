@@ -168,7 +168,10 @@ impl Asks {
                 FileAccess::Read => "read",
                 FileAccess::Write => "read and change",
             };
-            item(format!("files:{}", folder.path), format!("{verb} files in {place}"));
+            item(
+                format!("files:{}", folder.path),
+                format!("{verb} files in {place}"),
+            );
         }
         for host in &self.hosts {
             item(format!("hosts:{host}"), format!("send requests to {host}"));
@@ -187,7 +190,10 @@ impl Asks {
             };
             item(
                 format!("secrets:{name}"),
-                format!("have the secret {name}{what} sent to {}", hosts.join(" and ")),
+                format!(
+                    "have the secret {name}{what} sent to {}",
+                    hosts.join(" and ")
+                ),
             );
         }
         for name in &self.environment {
@@ -200,7 +206,10 @@ impl Asks {
             item(format!("invoke:{name}"), format!("call the tool {name}"));
         }
         if self.kv_kib > 0 {
-            item("kv_kib".to_owned(), format!("keep {} KiB of values", self.kv_kib));
+            item(
+                "kv_kib".to_owned(),
+                format!("keep {} KiB of values", self.kv_kib),
+            );
         }
         if self.clock {
             item("clock".to_owned(), "know what time it is".to_owned());
@@ -253,7 +262,10 @@ impl Asks {
     pub(crate) fn fault(&self) -> Option<String> {
         const MOST_KIB: u32 = 64 * 1024;
         if self.kv_kib > MOST_KIB {
-            return Some(format!("asks.kv_kib is {}; it goes up to {MOST_KIB}", self.kv_kib));
+            return Some(format!(
+                "asks.kv_kib is {}; it goes up to {MOST_KIB}",
+                self.kv_kib
+            ));
         }
         for folder in &self.files {
             let path = Path::new(&folder.path);
@@ -275,11 +287,12 @@ impl Asks {
             }
         }
         for (name, secret) in &self.secrets {
-            let known = |host: &HostPattern| {
-                self.hosts.contains(host) || self.private_hosts.contains(host)
-            };
+            let known =
+                |host: &HostPattern| self.hosts.contains(host) || self.private_hosts.contains(host);
             if secret.hosts.is_empty() {
-                return Some(format!("asks.secrets.{name} names no hosts that it is sent to"));
+                return Some(format!(
+                    "asks.secrets.{name} names no hosts that it is sent to"
+                ));
             }
             if let Some(host) = secret.hosts.iter().find(|host| !known(host)) {
                 return Some(format!(
@@ -287,7 +300,11 @@ impl Asks {
                 ));
             }
         }
-        let empty = self.environment.iter().chain(&self.invoke).any(String::is_empty);
+        let empty = self
+            .environment
+            .iter()
+            .chain(&self.invoke)
+            .any(String::is_empty);
         empty.then(|| "asks.environment and asks.invoke take names that are not empty".to_owned())
     }
 }

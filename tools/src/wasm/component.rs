@@ -28,7 +28,9 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), WasmError> {
         [0, b'a', b's', b'm', ..] | [] => "it is cut short; build or copy it again",
         _ => "it is not Wasm; name the component that the build made",
     };
-    Err(WasmError::Component(format!("this is no component: {what}")))
+    Err(WasmError::Component(format!(
+        "this is no component: {what}"
+    )))
 }
 
 /// What a component imports of what can be granted.
@@ -102,12 +104,13 @@ impl Imports {
         self.interfaces.insert(interface.to_owned());
         self.capabilities.extend(needed);
         if interface == "core" {
-            self.capabilities.extend(functions.iter().filter_map(|name| match name.as_str() {
-                "now" => Some(Capability::Clock),
-                "random" => Some(Capability::Random),
-                "variable" => Some(Capability::Environment),
-                _ => None,
-            }));
+            self.capabilities
+                .extend(functions.iter().filter_map(|name| match name.as_str() {
+                    "now" => Some(Capability::Clock),
+                    "random" => Some(Capability::Random),
+                    "variable" => Some(Capability::Environment),
+                    _ => None,
+                }));
         }
         Ok(())
     }

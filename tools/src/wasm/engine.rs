@@ -105,7 +105,9 @@ impl Ticking {
             spawned.map(drop).map_err(|why| why.to_string())
         });
         if let Err(why) = started {
-            return Err(WasmError::Engine(format!("its clock cannot be started: {why}")));
+            return Err(WasmError::Engine(format!(
+                "its clock cannot be started: {why}"
+            )));
         }
         let mut guests = CLOCK.guests.lock().unwrap_or_else(PoisonError::into_inner);
         *guests += 1;

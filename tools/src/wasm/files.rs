@@ -14,7 +14,9 @@ pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, WasmErro
     let broken = |why: io::Error| WasmError::file("read", path, &why);
     let mut options = fs::OpenOptions::new();
     // Never waits for the other end of a pipe.
-    options.read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    options
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
     let file = options.open(path).map_err(broken)?;
     if !file.metadata().map_err(broken)?.is_file() {
         return Err(WasmError::File(format!("{} is not a file", path.display())));
@@ -55,5 +57,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WasmError> {
 
 /// Makes a folder that only this user enters.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }

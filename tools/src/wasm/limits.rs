@@ -48,7 +48,9 @@ impl Limits {
             ("time_ms", self.time_ms, 600_000),
             ("output_kib", self.output_kib, 8192),
         ];
-        let wrong = checks.into_iter().find(|(_, value, most)| *value == 0 || value > most);
+        let wrong = checks
+            .into_iter()
+            .find(|(_, value, most)| *value == 0 || value > most);
         wrong.map(|(name, value, most)| {
             format!("limits.{name} is {value}; it goes from 1 to {most}")
         })

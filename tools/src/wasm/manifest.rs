@@ -123,16 +123,20 @@ impl Manifest {
             return Some(why);
         }
         let file = Path::new(&self.file);
-        let plain = file.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let plain = file
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
         if self.file.is_empty() || !plain {
             return Some(format!(
                 "file is {:?}; name a file in the folder of tool.toml, like \"{}.wasm\"",
                 self.file, self.name
             ));
         }
-        let outcomes = self.examples.iter().enumerate().find(|(_, example)| {
-            example.output.is_some() == example.error.is_some()
-        });
+        let outcomes = self
+            .examples
+            .iter()
+            .enumerate()
+            .find(|(_, example)| example.output.is_some() == example.error.is_some());
         if let Some((at, _)) = outcomes {
             return Some(format!(
                 "example {} needs one of `output` (what the call gives) and `error` (words of its error)",
@@ -148,7 +152,8 @@ impl Manifest {
             }
             Kind::Component if !self.tools.is_empty() => {
                 return Some(
-                    "a component describes its tools itself; leave the [[tools]] entries out".to_owned(),
+                    "a component describes its tools itself; leave the [[tools]] entries out"
+                        .to_owned(),
                 );
             }
             _ => {}

@@ -25,7 +25,10 @@ impl HostPattern {
         } else {
             host == self.name
         };
-        named && self.port.map_or(port == 443 || port == 80, |own| own == port)
+        named
+            && self
+                .port
+                .map_or(port == 443 || port == 80, |own| own == port)
     }
 }
 
@@ -69,10 +72,14 @@ impl FromStr for HostPattern {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         if name.is_empty() || !name.chars().all(plain) {
-            return Err(fault("it has letters, digits, - and . only, and no scheme or path"));
+            return Err(fault(
+                "it has letters, digits, - and . only, and no scheme or path",
+            ));
         }
         if below && !name.contains('.') {
-            return Err(fault("a star stands for names below a domain with two parts"));
+            return Err(fault(
+                "a star stands for names below a domain with two parts",
+            ));
         }
         Ok(Self { name, below, port })
     }
@@ -86,7 +93,9 @@ impl Serialize for HostPattern {
 
 impl<'de> Deserialize<'de> for HostPattern {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -116,13 +125,26 @@ mod tests {
             ("[::1]:80", "[::1]", 80, true),
             ("::1", "::1", 443, true),
         ] {
-            assert_eq!(host(pattern).matches(name, port), is, "{pattern} for {name}:{port}");
+            assert_eq!(
+                host(pattern).matches(name, port),
+                is,
+                "{pattern} for {name}:{port}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_host_is_refused_and_others_are_written_as_they_were_read() {
-        for text in ["", "*", "*.com", "https://a.b", "a.b/c", "a b", "a.b:http", "user@a.b"] {
+        for text in [
+            "",
+            "*",
+            "*.com",
+            "https://a.b",
+            "a.b/c",
+            "a b",
+            "a.b:http",
+            "user@a.b",
+        ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }
         for text in ["a.b", "*.a.b", "a.b:1", "*.a.b:1", "[::1]", "[::1]:1"] {

@@ -14,7 +14,9 @@ pub enum Stopped {
     #[error("was stopped: it wanted more than its {0} MiB of memory; ask it for less at once")]
     Memory(u32),
     /// It wanted too large a table.
-    #[error("was stopped: it wanted larger tables than a tool may have; it is broken, use another way")]
+    #[error(
+        "was stopped: it wanted larger tables than a tool may have; it is broken, use another way"
+    )]
     Table,
     /// It gave too much.
     #[error("was stopped: it gave more than {0} KiB; ask it for less at once")]
@@ -60,7 +62,11 @@ pub(crate) fn stopped(error: &wasmtime::Error, meter: &Meter, limits: &Limits) -
         Some(Trap::StackOverflow) => Stopped::Stack,
         Some(trap) => Stopped::Trap(trap.to_string()),
         // The type of this error is the engine's own.
-        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+        None if error
+            .root_cause()
+            .to_string()
+            .contains("fuel allocated for hostcalls") =>
+        {
             Stopped::Output(limits.output_kib)
         }
         None => Stopped::Trap(error.root_cause().to_string()),

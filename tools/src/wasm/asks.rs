@@ -258,6 +258,31 @@ impl Asks {
         (rest != *self).then_some(rest)
     }
 
+    /// Whether all of it is among what `others` have.
+    pub fn is_within(&self, others: &Self) -> bool {
+        let files = |folder: &FolderAsk| {
+            let same = others
+                .files
+                .iter()
+                .filter(|other| other.path == folder.path);
+            same.map(|other| other.access).max() >= Some(folder.access)
+        };
+        let secret = |(name, secret): (&String, &SecretAsk)| {
+            let other = others.secrets.get(name);
+            other.is_some_and(|other| is_subset(&secret.hosts, &other.hosts))
+        };
+        self.clock <= others.clock
+            && self.random <= others.random
+            && self.wasi <= others.wasi
+            && self.kv_kib <= others.kv_kib
+            && is_subset(&self.environment, &others.environment)
+            && is_subset(&self.hosts, &others.hosts)
+            && is_subset(&self.private_hosts, &others.private_hosts)
+            && is_subset(&self.invoke, &others.invoke)
+            && self.files.iter().all(files)
+            && self.secrets.iter().all(secret)
+    }
+
     /// What is wrong with them, if something is.
     pub(crate) fn fault(&self) -> Option<String> {
         const MOST_KIB: u32 = 64 * 1024;
@@ -307,6 +332,10 @@ impl Asks {
             .any(String::is_empty);
         empty.then(|| "asks.environment and asks.invoke take names that are not empty".to_owned())
     }
+}
+
+fn is_subset<T: PartialEq>(some: &[T], all: &[T]) -> bool {
+    some.iter().all(|one| all.contains(one))
 }
 
 fn is_zero(number: &u32) -> bool {

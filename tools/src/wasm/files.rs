@@ -62,3 +62,36 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
         .mode(0o700)
         .create(path)
 }
+
+/// Gives the folder `fresh` the name `path`; what was there is removed.
+pub(super) fn put_folder(fresh: &Path, path: &Path) -> Result<(), WasmError> {
+    let put = || {
+        if !path.exists() {
+            return fs::rename(fresh, path);
+        }
+        exchange(fresh, path)?;
+        fs::remove_dir_all(fresh)
+    };
+    put().map_err(|why| WasmError::file("put in place", path, &why))
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    Ok(renameat2(
+        AT_FDCWD,
+        one,
+        AT_FDCWD,
+        other,
+        RenameFlags::RENAME_EXCHANGE,
+    )?)
+}
+
+/// Elsewhere a crash at this very moment leaves the old one under a name with a dot.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let aside = one.with_extension("old");
+    fs::rename(other, &aside)?;
+    fs::rename(one, other)?;
+    fs::rename(aside, one)
+}

@@ -48,6 +48,7 @@ mod spelling;
 mod text;
 mod undo;
 mod walk;
+pub mod wasm;
 mod workspace;
 
 pub use check::unstartable;

@@ -20,3 +20,4 @@ mod repository;
 mod search;
 mod shell;
 mod undo;
+mod wasm;

@@ -1,0 +1,252 @@
+//! A tool of a package, as the kernel calls it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::{
+    Asks, Described, Limits, Logged, Package, Packages, WasmError,
+    bindings::gpak::tool::types,
+    code::{Code, Given, Said},
+    host::{Calling, Host},
+    package, schema,
+    stop::Stopped,
+};
+use crate::{
+    UndoStore,
+    undo::{Manner, Record},
+    workspace::rejected,
+};
+
+/// A package whose component is loaded when one of its tools is first called.
+pub(crate) struct Loaded {
+    pub(super) package: Package,
+    packages: Packages,
+    undo: UndoStore,
+    grant: Arc<Asks>,
+    code: OnceCell<Code>,
+}
+
+/// A tool of a package.
+pub struct PackagedTool {
+    described: Described,
+    of: Arc<Loaded>,
+}
+
+/// What a call of a packaged tool came to, for those who try tools out.
+#[derive(Debug)]
+pub struct Called {
+    /// What the kernel is told.
+    pub result: Result<ToolOutput, ToolError>,
+    /// What the tool logged.
+    pub log: Logged,
+}
+
+impl Loaded {
+    pub(super) fn new(package: Package, packages: Packages, undo: UndoStore) -> Self {
+        Self {
+            grant: Arc::new(package.grant.clone()),
+            package,
+            packages,
+            undo,
+            code: OnceCell::new(),
+        }
+    }
+
+    /// The component, if it is what was granted.
+    pub(super) async fn code(&self) -> Result<&Code, WasmError> {
+        let load = || async {
+            let (packages, package) = (self.packages.clone(), self.package.clone());
+            let reading = tokio::task::spawn_blocking(move || packages.bytes(&package));
+            let bytes = reading.await.map_err(|why| {
+                WasmError::Engine(format!("reading it broke down ({why}); please report this"))
+            })??;
+            let code = package::load(bytes, self.packages.cache().clone()).await?;
+            let beyond = code.imports.beyond(&self.grant);
+            if beyond.is_empty() {
+                return Ok(code);
+            }
+            let names: Vec<_> = beyond.iter().map(ToString::to_string).collect();
+            Err(WasmError::Grant(format!(
+                "the package {} needs what was not granted: {}; add it again to grant it",
+                self.package.name(),
+                names.join(", ")
+            )))
+        };
+        self.code.get_or_try_init(load).await
+    }
+
+    fn limits(&self) -> Limits {
+        self.package.manifest.limits
+    }
+}
+
+impl PackagedTool {
+    pub(super) fn new(described: Described, of: Arc<Loaded>) -> Self {
+        Self { described, of }
+    }
+
+    /// What the tool says of itself.
+    pub fn described(&self) -> &Described {
+        &self.described
+    }
+
+    /// Makes a call as the kernel does, and keeps what the tool logs.
+    pub async fn call_logged(&self, call: &Call, context: &ToolContext) -> Called {
+        let mut log = Logged::default();
+        let result = self.make(call, context, &mut log).await;
+        Called { result, log }
+    }
+
+    async fn make(
+        &self,
+        call: &Call,
+        context: &ToolContext,
+        log: &mut Logged,
+    ) -> Result<ToolOutput, ToolError> {
+        let reversible = self.described.spec.effect == Effect::Reversible;
+        if reversible {
+            if let Some(record) = self.of.undo.get(&context.run, &call.id)?
+                && !record.said.is_empty()
+            {
+                return self.output(record.said);
+            }
+            self.keep(call, context, String::new())?;
+        }
+        let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
+        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
+        let given = code
+            .invoke(host, self.of.limits(), &self.asked(call, context))
+            .await;
+        let Given { result, host } = given.map_err(|why| self.unusable(&why))?;
+        *log = host.log;
+        let text = self.said(result)?;
+        let output = self.output(text.clone())?;
+        if reversible {
+            self.keep(call, context, text)?;
+        }
+        Ok(output)
+    }
+
+    fn calling(&self, call: &Call, context: &ToolContext) -> Calling {
+        Calling {
+            context: context.clone(),
+            call: call.id,
+            effect: self.described.spec.effect,
+        }
+    }
+
+    fn asked(&self, call: &Call, context: &ToolContext) -> types::Call {
+        types::Call {
+            id: format!("{}/{}", context.run, call.id),
+            attempt: call.attempt,
+            tool: call.name.clone(),
+            input: call.args.to_string(),
+        }
+    }
+
+    /// What the guest said, or why it did not.
+    fn said(&self, result: Result<Said, Stopped>) -> Result<String, ToolError> {
+        let name = &self.described.spec.name;
+        match result {
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err(types::Error::InvalidInput(why) | types::Error::Failed(why))) => {
+                Err(rejected(format!("{name}: {why}")))
+            }
+            Ok(Err(types::Error::Unknown(why))) => {
+                Err(ToolError::Unknown(format!("{name}: {why}")))
+            }
+            Err(why) => Err(self.in_doubt(format!("{name} {why}"))),
+        }
+    }
+
+    /// For a call that went wrong on the way: it may have done something, if it can.
+    fn in_doubt(&self, message: String) -> ToolError {
+        match self.described.spec.effect {
+            Effect::Irreversible => {
+                ToolError::Unknown(format!("{message}. It may have been done or not"))
+            }
+            _ => rejected(message),
+        }
+    }
+
+    fn output(&self, text: String) -> Result<ToolOutput, ToolError> {
+        let name = &self.described.spec.name;
+        let value: Value = serde_json::from_str(&text).map_err(|why| {
+            self.in_doubt(format!(
+                "{name} is broken: what it gave is no JSON ({why}); use another way"
+            ))
+        })?;
+        if let Some(output) = &self.described.output {
+            schema::holds(output, &value).map_err(|why| {
+                self.in_doubt(format!(
+                    "{name} is broken: what it gave is not what it promises ({why}); use another way"
+                ))
+            })?;
+        }
+        let text = value.as_str().map_or(text, str::to_owned);
+        Ok(ToolOutput {
+            text,
+            data: Some(value),
+            label: None,
+        })
+    }
+
+    fn unusable(&self, why: &WasmError) -> ToolError {
+        rejected(format!(
+            "{} cannot be used: {why}",
+            self.described.spec.name
+        ))
+    }
+
+    /// Keeps what undoing the call needs.
+    fn keep(&self, call: &Call, context: &ToolContext, said: String) -> Result<(), ToolError> {
+        let record = Record {
+            tool: call.name.clone(),
+            manner: Manner::Replace,
+            changes: Vec::new(),
+            folders: Vec::new(),
+            said,
+            undone: false,
+        };
+        self.of.undo.put(&context.run, &call.id, &record)
+    }
+}
+
+#[async_trait]
+impl Tool for PackagedTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.described.spec
+    }
+
+    async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
+        self.call_logged(call, context).await.result
+    }
+
+    async fn compensate(&self, call: &Call, context: &ToolContext) -> Result<String, ToolError> {
+        let name = &self.described.spec.name;
+        let Some(mut record) = self.of.undo.get(&context.run, &call.id)? else {
+            return Err(rejected(format!(
+                "call {} of {name} cannot be undone: what undo needs was not kept",
+                call.id
+            )));
+        };
+        if record.undone {
+            return Ok(format!("{name} was undone already"));
+        }
+        let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
+        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
+        let asked = self.asked(call, context);
+        let given = code
+            .compensate(host, self.of.limits(), &asked, &record.said)
+            .await;
+        let given = given.map_err(|why| self.unusable(&why))?;
+        let said = self.said(given.result)?;
+        record.undone = true;
+        self.of.undo.put(&context.run, &call.id, &record)?;
+        Ok(said)
+    }
+}

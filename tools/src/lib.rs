@@ -44,6 +44,7 @@ mod check;
 pub mod copies;
 mod history;
 pub mod repository;
+pub mod script;
 mod spelling;
 mod text;
 mod undo;

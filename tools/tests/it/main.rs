@@ -17,6 +17,7 @@ mod history;
 mod list;
 mod read;
 mod repository;
+mod script;
 mod search;
 mod shell;
 mod undo;

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use gpak_kernel::{
+    label::Label,
+    tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
+};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{
-    Asks, Described, Limits, Logged, Package, Packages, WasmError,
+    Described, Limits, Logged, Package, Packages, WasmError,
     bindings::gpak::tool::types,
     code::{Code, Given, Said},
-    host::{Calling, Host},
+    host::{Calling, Host, House},
     package, schema,
     stop::Stopped,
 };
@@ -26,7 +29,7 @@ pub(crate) struct Loaded {
     pub(super) package: Package,
     packages: Packages,
     undo: UndoStore,
-    grant: Arc<Asks>,
+    house: Arc<House>,
     code: OnceCell<Code>,
 }
 
@@ -48,7 +51,7 @@ pub struct Called {
 impl Loaded {
     pub(super) fn new(package: Package, packages: Packages, undo: UndoStore) -> Self {
         Self {
-            grant: Arc::new(package.grant.clone()),
+            house: Arc::new(packages.house(&package)),
             package,
             packages,
             undo,
@@ -65,7 +68,7 @@ impl Loaded {
                 WasmError::Engine(format!("reading it broke down ({why}); please report this"))
             })??;
             let code = package::load(bytes, self.packages.cache().clone()).await?;
-            let beyond = code.imports.beyond(&self.grant);
+            let beyond = code.imports.beyond(&self.house.grant);
             if beyond.is_empty() {
                 return Ok(code);
             }
@@ -112,19 +115,20 @@ impl PackagedTool {
             if let Some(record) = self.of.undo.get(&context.run, &call.id)?
                 && !record.said.is_empty()
             {
-                return self.output(record.said);
+                return self.output(record.said, true);
             }
             self.keep(call, context, String::new())?;
         }
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
+        let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
         let given = code
             .invoke(host, self.of.limits(), &self.asked(call, context))
             .await;
         let Given { result, host } = given.map_err(|why| self.unusable(&why))?;
         *log = host.log;
-        let text = self.said(result)?;
-        let output = self.output(text.clone())?;
+        let text = self.said(result, host.acted)?;
+        let mut output = self.output(text.clone(), host.acted)?;
+        output.label = host.web.map(Label::Web);
         if reversible {
             self.keep(call, context, text)?;
         }
@@ -136,6 +140,7 @@ impl PackagedTool {
             context: context.clone(),
             call: call.id,
             effect: self.described.spec.effect,
+            can_compensate: self.described.can_compensate,
         }
     }
 
@@ -149,7 +154,7 @@ impl PackagedTool {
     }
 
     /// What the guest said, or why it did not.
-    fn said(&self, result: Result<Said, Stopped>) -> Result<String, ToolError> {
+    fn said(&self, result: Result<Said, Stopped>, acted: bool) -> Result<String, ToolError> {
         let name = &self.described.spec.name;
         match result {
             Ok(Ok(text)) => Ok(text),
@@ -159,32 +164,23 @@ impl PackagedTool {
             Ok(Err(types::Error::Unknown(why))) => {
                 Err(ToolError::Unknown(format!("{name}: {why}")))
             }
-            Err(why) => Err(self.in_doubt(format!("{name} {why}"))),
+            Err(why) => Err(in_doubt(format!("{name} {why}"), acted)),
         }
     }
 
-    /// For a call that went wrong on the way: it may have done something, if it can.
-    fn in_doubt(&self, message: String) -> ToolError {
-        match self.described.spec.effect {
-            Effect::Irreversible => {
-                ToolError::Unknown(format!("{message}. It may have been done or not"))
-            }
-            _ => rejected(message),
-        }
-    }
-
-    fn output(&self, text: String) -> Result<ToolOutput, ToolError> {
+    fn output(&self, text: String, acted: bool) -> Result<ToolOutput, ToolError> {
         let name = &self.described.spec.name;
         let value: Value = serde_json::from_str(&text).map_err(|why| {
-            self.in_doubt(format!(
-                "{name} is broken: what it gave is no JSON ({why}); use another way"
-            ))
+            in_doubt(
+                format!("{name} is broken: what it gave is no JSON ({why}); use another way"),
+                acted,
+            )
         })?;
         if let Some(output) = &self.described.output {
             schema::holds(output, &value).map_err(|why| {
-                self.in_doubt(format!(
+                in_doubt(format!(
                     "{name} is broken: what it gave is not what it promises ({why}); use another way"
-                ))
+                ), acted)
             })?;
         }
         let text = value.as_str().map_or(text, str::to_owned);
@@ -238,15 +234,23 @@ impl Tool for PackagedTool {
             return Ok(format!("{name} was undone already"));
         }
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
+        let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
         let asked = self.asked(call, context);
         let given = code
             .compensate(host, self.of.limits(), &asked, &record.said)
             .await;
         let given = given.map_err(|why| self.unusable(&why))?;
-        let said = self.said(given.result)?;
+        let said = self.said(given.result, given.host.acted)?;
         record.undone = true;
         self.of.undo.put(&context.run, &call.id, &record)?;
         Ok(said)
     }
+}
+
+/// For a call that went wrong on the way.
+fn in_doubt(message: String, acted: bool) -> ToolError {
+    if acted {
+        return ToolError::Unknown(format!("{message}. It may have been done or not"));
+    }
+    rejected(message)
 }

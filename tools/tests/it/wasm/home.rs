@@ -107,11 +107,8 @@ pub fn packages(root: &Path) -> Packages {
     let data = root.join("data");
     let mut builtin = builtin::Options::new(data.join("undo"));
     builtin.protected = vec![data.clone(), root.join("cache")];
-    Packages::new(Options {
-        dir: data.join("tools"),
-        cache: Cache::new(root.join("cache/wasm"), data.join("wasm-code.key")),
-        builtin,
-    })
+    let cache = Cache::new(root.join("cache/wasm"), data.join("wasm-code.key"));
+    Packages::new(Options::new(data.join("tools"), cache, builtin))
 }
 
 /// All that is in `asks` left out but `kept`.

@@ -45,6 +45,7 @@ pub mod copies;
 mod history;
 pub mod repository;
 mod spelling;
+mod staged;
 mod text;
 mod undo;
 mod walk;

@@ -140,6 +140,7 @@ fn link(
     for interface in &imports.interfaces {
         let linked = match interface.as_str() {
             "core" => wit::core::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
+            "fs" => wit::fs::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             "http" => wit::http::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             "kv" => wit::kv::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             _ => Ok(()),

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod core;
+mod fs;
 mod http;
 mod kv;
 mod log;
@@ -40,6 +41,7 @@ pub(crate) struct Host {
     house: Option<Arc<House>>,
     calling: Option<Calling>,
     wasi: Option<Box<wasi::Wasi>>,
+    files: Option<Box<fs::Files>>,
     /// The host that the last response came from.
     pub(crate) web: Option<String>,
     /// Whether the call has done what cannot be taken back.
@@ -90,6 +92,7 @@ impl Host {
             house: None,
             calling: None,
             wasi: None,
+            files: None,
             web: None,
             acted: false,
         }

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::{
     UndoStore,
-    undo::{Manner, Record},
-    workspace::rejected,
+    builtin::blocking,
+    staged::{fresh_record, put_back},
+    undo::Record,
+    workspace::{Temp, Workspace, rejected},
 };
 
 /// A package whose component is loaded when one of its tools is first called.
@@ -110,29 +112,68 @@ impl PackagedTool {
         context: &ToolContext,
         log: &mut Logged,
     ) -> Result<ToolOutput, ToolError> {
-        let reversible = self.described.spec.effect == Effect::Reversible;
-        if reversible {
-            if let Some(record) = self.of.undo.get(&context.run, &call.id)?
-                && !record.said.is_empty()
-            {
+        let undo = &self.of.undo;
+        let effect = self.described.spec.effect;
+        let earlier = match effect {
+            Effect::Pure => None,
+            _ => undo.get(&context.run, &call.id)?,
+        };
+        if let Some(record) = earlier {
+            if !record.said.is_empty() {
                 return self.output(record.said, true);
             }
-            self.keep(call, context, String::new())?;
+            self.take_back(record, call, context).await?;
+        }
+        let mut record = fresh_record(&call.name);
+        if effect == Effect::Reversible {
+            undo.put(&context.run, &call.id, &record)?;
         }
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
         let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
-        let given = code
-            .invoke(host, self.of.limits(), &self.asked(call, context))
-            .await;
-        let Given { result, host } = given.map_err(|why| self.unusable(&why))?;
-        *log = host.log;
+        let asked = self.asked(call, context);
+        let given = code.invoke(host, self.of.limits(), &asked).await;
+        let Given { result, mut host } = given.map_err(|why| self.unusable(&why))?;
+        *log = std::mem::take(&mut host.log);
         let text = self.said(result, host.acted)?;
         let mut output = self.output(text.clone(), host.acted)?;
-        output.label = host.web.map(Label::Web);
-        if reversible {
-            self.keep(call, context, text)?;
+        output.label = host.web.take().map(Label::Web);
+        if let Some(changes) = host.take_changes() {
+            let (undo, run, call) = (undo.clone(), context.run, call.id);
+            record = blocking(move |_| {
+                changes.put_in_place(&undo, &run, &call, &mut record)?;
+                Ok(record)
+            })
+            .await?;
+        }
+        match effect {
+            Effect::Pure => {}
+            Effect::Reversible => {
+                record.said = text;
+                undo.put(&context.run, &call.id, &record)?;
+            }
+            Effect::Idempotent | Effect::Irreversible => undo.remove(&context.run, &call.id),
         }
         Ok(output)
+    }
+
+    /// Takes back what a call left behind that a crash interrupted.
+    async fn take_back(
+        &self,
+        record: Record,
+        call: &Call,
+        context: &ToolContext,
+    ) -> Result<Vec<String>, ToolError> {
+        if record.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (undo, protected) = (self.of.undo.clone(), self.of.house.protected.clone());
+        let (context, call) = (context.clone(), call.id);
+        blocking(move |_| {
+            let _alone = undo.lock();
+            let workspace = Workspace::open(&context.workspace, &protected)?;
+            put_back(&workspace, &undo, &record, &Temp::new(&context.run, &call))
+        })
+        .await
     }
 
     fn calling(&self, call: &Call, context: &ToolContext) -> Calling {
@@ -197,19 +238,6 @@ impl PackagedTool {
             self.described.spec.name
         ))
     }
-
-    /// Keeps what undoing the call needs.
-    fn keep(&self, call: &Call, context: &ToolContext, said: String) -> Result<(), ToolError> {
-        let record = Record {
-            tool: call.name.clone(),
-            manner: Manner::Replace,
-            changes: Vec::new(),
-            folders: Vec::new(),
-            said,
-            undone: false,
-        };
-        self.of.undo.put(&context.run, &call.id, &record)
-    }
 }
 
 #[async_trait]
@@ -233,17 +261,24 @@ impl Tool for PackagedTool {
         if record.undone {
             return Ok(format!("{name} was undone already"));
         }
-        let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
-        let asked = self.asked(call, context);
-        let given = code
-            .compensate(host, self.of.limits(), &asked, &record.said)
-            .await;
-        let given = given.map_err(|why| self.unusable(&why))?;
-        let said = self.said(given.result, given.host.acted)?;
+        let mut said = Vec::new();
+        if self.described.can_compensate {
+            let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
+            let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
+            let asked = self.asked(call, context);
+            let given = code
+                .compensate(host, self.of.limits(), &asked, &record.said)
+                .await;
+            let given = given.map_err(|why| self.unusable(&why))?;
+            said.push(self.said(given.result, given.host.acted)?);
+        }
+        said.extend(self.take_back(record.clone(), call, context).await?);
+        if said.is_empty() {
+            said.push(format!("nothing to undo: {name} changed nothing"));
+        }
         record.undone = true;
         self.of.undo.put(&context.run, &call.id, &record)?;
-        Ok(said)
+        Ok(said.join("; "))
     }
 }
 

@@ -7,9 +7,7 @@ use std::path::Path;
 
 use gpak_kernel::tool::ToolError;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{
-    FsPerms, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe,
-};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
 use super::{Calling, Host};
 use crate::{

@@ -46,6 +46,7 @@ mod history;
 pub mod repository;
 pub mod script;
 mod spelling;
+mod staged;
 mod text;
 mod undo;
 mod walk;

@@ -17,6 +17,7 @@ mod package;
 mod packages;
 pub(crate) mod sandbox;
 pub(crate) mod schema;
+mod secrets;
 mod stop;
 mod tool;
 
@@ -27,8 +28,9 @@ pub use error::WasmError;
 pub use host::{LogLine, Logged};
 pub use limits::Limits;
 pub use manifest::{Declared, Example, Kind, MANIFEST, Manifest};
-pub use net::HostPattern;
+pub use net::{HostPattern, Names, SystemNames};
 pub use package::{Candidate, Package};
 pub use packages::{Listed, Offered, Options, Packages, Unusable};
+pub use secrets::{EnvironmentSecrets, Secret, Secrets};
 pub use stop::Stopped;
 pub use tool::{Called, PackagedTool};

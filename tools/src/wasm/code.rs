@@ -7,6 +7,7 @@ use wasmtime::{
 
 use super::{
     Cache, Limits, WasmError,
+    asks::Capability,
     bindings::{
         ToolPre,
         gpak::tool::{self as wit, types::Call},
@@ -59,7 +60,10 @@ impl Code {
     /// # Errors
     /// If it fails, or says what cannot be.
     pub(crate) async fn describe(&self, limits: Limits) -> Result<Vec<Described>, WasmError> {
-        let mut sandbox = Sandbox::new(self.engine, Host::for_description(), limits)?;
+        let wasi = self.imports.capabilities.contains(&Capability::Wasi);
+        let host =
+            Host::for_description(wasi).map_err(|why| WasmError::Description(why.to_string()))?;
+        let mut sandbox = Sandbox::new(self.engine, host, limits)?;
         let pre = &self.pre;
         let tools = sandbox.run(async |store| {
             let tool = pre.instantiate_async(&mut *store).await?;
@@ -88,7 +92,8 @@ impl Code {
             tool.call_invoke(store, call).await
         });
         let result = said.await.and_then(|said| bounded(said, &limits));
-        let host = sandbox.into_host();
+        let mut host = sandbox.into_host();
+        host.take_printed();
         Ok(Given { result, host })
     }
 
@@ -118,7 +123,8 @@ impl Code {
             Ok(said)
         });
         let result = said.await.and_then(|said| bounded(said, &limits));
-        let host = sandbox.into_host();
+        let mut host = sandbox.into_host();
+        host.take_printed();
         Ok(Given { result, host })
     }
 }
@@ -134,6 +140,9 @@ fn link(
     for interface in &imports.interfaces {
         let linked = match interface.as_str() {
             "core" => wit::core::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
+            "fs" => wit::fs::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
+            "http" => wit::http::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
+            "kv" => wit::kv::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             _ => Ok(()),
         };
         linked.map_err(|why| WasmError::Engine(format!("{why:#}")))?;

@@ -91,7 +91,8 @@ fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
             description: description.to_owned(),
             input,
             effect,
-            resumable: tool.resumable,
+            // What only the host changes is taken back before it is made again.
+            resumable: tool.resumable || (effect == Effect::Reversible && !tool.can_compensate),
             control: None,
         },
         output,

@@ -1,8 +1,15 @@
-//! Hosts that a tool may reach.
+//! Hosts that a tool may reach, and the way to them.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
+
+mod address;
+mod client;
+
+pub(crate) use address::is_public;
+pub(crate) use client::{Barred, Network, Reach};
+pub use client::{Names, SystemNames};
 
 /// A host as a manifest names it: `api.example.com`, `*.example.com` (any name below), with `:PORT`, or an
 /// address. Without a port it stands for 443 and 80.

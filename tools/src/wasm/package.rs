@@ -10,6 +10,9 @@ use super::{
     component::COMPONENT_BYTES, files,
 };
 
+/// How long a component may take to describe its tools, in milliseconds.
+const DESCRIBING_MS: u32 = 3000;
+
 /// A package that was read and looked at, and can be added.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -95,7 +98,11 @@ async fn describe(
             lines.join(", ")
         )));
     }
-    code.describe(Limits::default()).await
+    let limits = Limits {
+        time_ms: DESCRIBING_MS,
+        ..manifest.limits
+    };
+    code.describe(limits).await
 }
 
 /// Compiles on a thread that may block.

@@ -4,6 +4,7 @@
 //! data/tools/<name>/tool.toml       as it was
 //!                   <file>          the component or script, as it was
 //!                   package.json    what is known of both, and what was granted
+//!            .values/<name>/          the values that it keeps
 //! ```
 //!
 //! What tools say of themselves is read from `package.json` alone: neither is a component read nor compiled
@@ -21,9 +22,12 @@ use std::{
 use gpak_kernel::tool::Tool;
 
 use super::{
-    Asks, Cache, Candidate, MANIFEST, Package, WasmError,
+    Asks, Cache, Candidate, EnvironmentSecrets, MANIFEST, Names, Package, Secrets, SystemNames,
+    WasmError,
     component::COMPONENT_BYTES,
     files,
+    host::{House, Values},
+    net::Network,
     tool::{Loaded, PackagedTool},
 };
 use crate::{UndoStore, builtin};
@@ -33,7 +37,7 @@ const RECORD: &str = "package.json";
 const RECORD_BYTES: usize = 16 * 1024 * 1024;
 
 /// What packages need to know of the house they are in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The folder of what was added.
     pub dir: PathBuf,
@@ -41,12 +45,30 @@ pub struct Options {
     pub cache: Cache,
     /// What the built-in tools are told: packages keep to the same folders.
     pub builtin: builtin::Options,
+    /// Knows the secrets that packages were granted.
+    pub secrets: Arc<dyn Secrets>,
+    /// Finds the hosts that they send requests to.
+    pub names: Arc<dyn Names>,
+}
+
+impl Options {
+    /// Packages in `dir`, with secrets from the environment and names from the operating system.
+    pub fn new(dir: impl Into<PathBuf>, cache: Cache, builtin: builtin::Options) -> Self {
+        Self {
+            dir: dir.into(),
+            cache,
+            builtin,
+            secrets: Arc::new(EnvironmentSecrets),
+            names: Arc::new(SystemNames),
+        }
+    }
 }
 
 /// The packages that this user has added.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Packages {
     options: Arc<Options>,
+    network: Arc<Network>,
 }
 
 /// A package that is there and cannot be used.
@@ -80,6 +102,7 @@ impl Packages {
     /// The packages in the folder that `options` name.
     pub fn new(options: Options) -> Self {
         Self {
+            network: Arc::new(Network::new(options.names.clone())),
             options: Arc::new(options),
         }
     }
@@ -234,6 +257,7 @@ impl Packages {
         let folder = self.known(name)?;
         let package = self.get(name);
         fs::remove_dir_all(&folder).map_err(|why| WasmError::file("remove", &folder, &why))?;
+        self.values(name).remove_all()?;
         if let Ok(package) = package {
             self.options.cache.forget(&package.hash);
         }
@@ -329,6 +353,24 @@ impl Packages {
         };
         unchanged(&manifest, &package.manifest_hash)?;
         unchanged(&file, &package.hash)
+    }
+
+    pub(super) fn house(&self, package: &Package) -> House {
+        let options = &self.options;
+        let mut protected = options.builtin.protected.clone();
+        protected.push(options.builtin.undo_dir.clone());
+        House {
+            package: package.name().to_owned(),
+            grant: package.grant.clone(),
+            network: self.network.clone(),
+            secrets: options.secrets.clone(),
+            values: self.values(package.name()),
+            protected,
+        }
+    }
+
+    fn values(&self, name: &str) -> Values {
+        Values::new(self.options.dir.join(".values").join(name))
     }
 
     pub(super) fn cache(&self) -> &Cache {

@@ -39,8 +39,6 @@ pub(crate) enum Ending {
     TimedOut,
     #[error("{0}")]
     Denied(String),
-    #[error("it gave too much")]
-    Output,
 }
 
 /// Why a guest failed with `error`.
@@ -49,7 +47,6 @@ pub(crate) fn stopped(error: &wasmtime::Error, meter: &Meter, limits: &Limits) -
         return match ending {
             Ending::TimedOut => Stopped::TimedOut(limits.time_ms),
             Ending::Denied(why) => Stopped::Denied(why.clone()),
-            Ending::Output => Stopped::Output(limits.output_kib),
         };
     }
     // A guest that is refused memory gives up in its own way, mostly by a trap.
@@ -57,6 +54,9 @@ pub(crate) fn stopped(error: &wasmtime::Error, meter: &Meter, limits: &Limits) -
         Some(Refused::Memory) => return Stopped::Memory(limits.memory_mib),
         Some(Refused::Table) => return Stopped::Table,
         None => {}
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Stopped::Trap(format!("it ended itself with exit code {}", exit.0));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Stopped::Stack,

@@ -3,22 +3,27 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use gpak_kernel::{
+    label::Label,
+    tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
+};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{
-    Asks, Described, Limits, Logged, Package, Packages, WasmError,
+    Described, Limits, Logged, Package, Packages, WasmError,
     bindings::gpak::tool::types,
     code::{Code, Given, Said},
-    host::{Calling, Host},
+    host::{Calling, Host, House},
     package, schema,
     stop::Stopped,
 };
 use crate::{
     UndoStore,
-    undo::{Manner, Record},
-    workspace::rejected,
+    builtin::blocking,
+    staged::{fresh_record, put_back},
+    undo::Record,
+    workspace::{Temp, Workspace, rejected},
 };
 
 /// A package whose component is loaded when one of its tools is first called.
@@ -26,7 +31,7 @@ pub(crate) struct Loaded {
     pub(super) package: Package,
     packages: Packages,
     undo: UndoStore,
-    grant: Arc<Asks>,
+    house: Arc<House>,
     code: OnceCell<Code>,
 }
 
@@ -48,7 +53,7 @@ pub struct Called {
 impl Loaded {
     pub(super) fn new(package: Package, packages: Packages, undo: UndoStore) -> Self {
         Self {
-            grant: Arc::new(package.grant.clone()),
+            house: Arc::new(packages.house(&package)),
             package,
             packages,
             undo,
@@ -65,7 +70,7 @@ impl Loaded {
                 WasmError::Engine(format!("reading it broke down ({why}); please report this"))
             })??;
             let code = package::load(bytes, self.packages.cache().clone()).await?;
-            let beyond = code.imports.beyond(&self.grant);
+            let beyond = code.imports.beyond(&self.house.grant);
             if beyond.is_empty() {
                 return Ok(code);
             }
@@ -107,28 +112,68 @@ impl PackagedTool {
         context: &ToolContext,
         log: &mut Logged,
     ) -> Result<ToolOutput, ToolError> {
-        let reversible = self.described.spec.effect == Effect::Reversible;
-        if reversible {
-            if let Some(record) = self.of.undo.get(&context.run, &call.id)?
-                && !record.said.is_empty()
-            {
-                return self.output(record.said);
+        let undo = &self.of.undo;
+        let effect = self.described.spec.effect;
+        let earlier = match effect {
+            Effect::Pure => None,
+            _ => undo.get(&context.run, &call.id)?,
+        };
+        if let Some(record) = earlier {
+            if !record.said.is_empty() {
+                return self.output(record.said, true);
             }
-            self.keep(call, context, String::new())?;
+            self.take_back(record, call, context).await?;
+        }
+        let mut record = fresh_record(&call.name);
+        if effect == Effect::Reversible {
+            undo.put(&context.run, &call.id, &record)?;
         }
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
-        let given = code
-            .invoke(host, self.of.limits(), &self.asked(call, context))
-            .await;
-        let Given { result, host } = given.map_err(|why| self.unusable(&why))?;
-        *log = host.log;
-        let text = self.said(result)?;
-        let output = self.output(text.clone())?;
-        if reversible {
-            self.keep(call, context, text)?;
+        let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
+        let asked = self.asked(call, context);
+        let given = code.invoke(host, self.of.limits(), &asked).await;
+        let Given { result, mut host } = given.map_err(|why| self.unusable(&why))?;
+        *log = std::mem::take(&mut host.log);
+        let text = self.said(result, host.acted)?;
+        let mut output = self.output(text.clone(), host.acted)?;
+        output.label = host.web.take().map(Label::Web);
+        if let Some(changes) = host.take_changes() {
+            let (undo, run, call) = (undo.clone(), context.run, call.id);
+            record = blocking(move |_| {
+                changes.put_in_place(&undo, &run, &call, &mut record)?;
+                Ok(record)
+            })
+            .await?;
+        }
+        match effect {
+            Effect::Pure => {}
+            Effect::Reversible => {
+                record.said = text;
+                undo.put(&context.run, &call.id, &record)?;
+            }
+            Effect::Idempotent | Effect::Irreversible => undo.remove(&context.run, &call.id),
         }
         Ok(output)
+    }
+
+    /// Takes back what a call left behind that a crash interrupted.
+    async fn take_back(
+        &self,
+        record: Record,
+        call: &Call,
+        context: &ToolContext,
+    ) -> Result<Vec<String>, ToolError> {
+        if record.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (undo, protected) = (self.of.undo.clone(), self.of.house.protected.clone());
+        let (context, call) = (context.clone(), call.id);
+        blocking(move |_| {
+            let _alone = undo.lock();
+            let workspace = Workspace::open(&context.workspace, &protected)?;
+            put_back(&workspace, &undo, &record, &Temp::new(&context.run, &call))
+        })
+        .await
     }
 
     fn calling(&self, call: &Call, context: &ToolContext) -> Calling {
@@ -136,6 +181,7 @@ impl PackagedTool {
             context: context.clone(),
             call: call.id,
             effect: self.described.spec.effect,
+            can_compensate: self.described.can_compensate,
         }
     }
 
@@ -149,7 +195,7 @@ impl PackagedTool {
     }
 
     /// What the guest said, or why it did not.
-    fn said(&self, result: Result<Said, Stopped>) -> Result<String, ToolError> {
+    fn said(&self, result: Result<Said, Stopped>, acted: bool) -> Result<String, ToolError> {
         let name = &self.described.spec.name;
         match result {
             Ok(Ok(text)) => Ok(text),
@@ -159,32 +205,23 @@ impl PackagedTool {
             Ok(Err(types::Error::Unknown(why))) => {
                 Err(ToolError::Unknown(format!("{name}: {why}")))
             }
-            Err(why) => Err(self.in_doubt(format!("{name} {why}"))),
+            Err(why) => Err(in_doubt(format!("{name} {why}"), acted)),
         }
     }
 
-    /// For a call that went wrong on the way: it may have done something, if it can.
-    fn in_doubt(&self, message: String) -> ToolError {
-        match self.described.spec.effect {
-            Effect::Irreversible => {
-                ToolError::Unknown(format!("{message}. It may have been done or not"))
-            }
-            _ => rejected(message),
-        }
-    }
-
-    fn output(&self, text: String) -> Result<ToolOutput, ToolError> {
+    fn output(&self, text: String, acted: bool) -> Result<ToolOutput, ToolError> {
         let name = &self.described.spec.name;
         let value: Value = serde_json::from_str(&text).map_err(|why| {
-            self.in_doubt(format!(
-                "{name} is broken: what it gave is no JSON ({why}); use another way"
-            ))
+            in_doubt(
+                format!("{name} is broken: what it gave is no JSON ({why}); use another way"),
+                acted,
+            )
         })?;
         if let Some(output) = &self.described.output {
             schema::holds(output, &value).map_err(|why| {
-                self.in_doubt(format!(
+                in_doubt(format!(
                     "{name} is broken: what it gave is not what it promises ({why}); use another way"
-                ))
+                ), acted)
             })?;
         }
         let text = value.as_str().map_or(text, str::to_owned);
@@ -200,19 +237,6 @@ impl PackagedTool {
             "{} cannot be used: {why}",
             self.described.spec.name
         ))
-    }
-
-    /// Keeps what undoing the call needs.
-    fn keep(&self, call: &Call, context: &ToolContext, said: String) -> Result<(), ToolError> {
-        let record = Record {
-            tool: call.name.clone(),
-            manner: Manner::Replace,
-            changes: Vec::new(),
-            folders: Vec::new(),
-            said,
-            undone: false,
-        };
-        self.of.undo.put(&context.run, &call.id, &record)
     }
 }
 
@@ -237,16 +261,31 @@ impl Tool for PackagedTool {
         if record.undone {
             return Ok(format!("{name} was undone already"));
         }
-        let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.grant.clone(), self.calling(call, context));
-        let asked = self.asked(call, context);
-        let given = code
-            .compensate(host, self.of.limits(), &asked, &record.said)
-            .await;
-        let given = given.map_err(|why| self.unusable(&why))?;
-        let said = self.said(given.result)?;
+        let mut said = Vec::new();
+        if self.described.can_compensate {
+            let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
+            let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
+            let asked = self.asked(call, context);
+            let given = code
+                .compensate(host, self.of.limits(), &asked, &record.said)
+                .await;
+            let given = given.map_err(|why| self.unusable(&why))?;
+            said.push(self.said(given.result, given.host.acted)?);
+        }
+        said.extend(self.take_back(record.clone(), call, context).await?);
+        if said.is_empty() {
+            said.push(format!("nothing to undo: {name} changed nothing"));
+        }
         record.undone = true;
         self.of.undo.put(&context.run, &call.id, &record)?;
-        Ok(said)
+        Ok(said.join("; "))
     }
+}
+
+/// For a call that went wrong on the way.
+fn in_doubt(message: String, acted: bool) -> ToolError {
+    if acted {
+        return ToolError::Unknown(format!("{message}. It may have been done or not"));
+    }
+    rejected(message)
 }

@@ -14,6 +14,8 @@ mod control;
 mod copies;
 mod edit;
 mod history;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod list;
 mod read;
 mod repository;

@@ -37,7 +37,7 @@ impl core::Host for Host {
     }
 
     async fn variable(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        if !self.grant.environment.contains(&name) {
+        if !self.grant().environment.contains(&name) {
             return Err(denied(format!(
                 "it wanted the environment variable {name}, which it was not granted"
             )));
@@ -49,7 +49,7 @@ impl core::Host for Host {
 impl Host {
     /// Ends the guest if it was not granted that.
     fn needs(&self, capability: Capability) -> wasmtime::Result<()> {
-        if self.grant.has(capability) {
+        if self.grant().has(capability) {
             return Ok(());
         }
         Err(denied(format!(

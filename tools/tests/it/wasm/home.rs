@@ -28,10 +28,15 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
+        Self::with(|options| options)
+    }
+
+    /// A home whose packages are told something else than usual.
+    pub fn with(change: impl FnOnce(Options) -> Options) -> Self {
         let root = tempfile::tempdir().unwrap();
         let workspace = root.path().join("workspace");
         std::fs::create_dir(&workspace).unwrap();
-        let packages = packages(root.path());
+        let packages = Packages::new(change(options(root.path())));
         let context = ToolContext {
             run: RunId::random(),
             workspace,
@@ -104,14 +109,15 @@ impl Home {
 
 /// The packages of the user whose folders are in `root`, as another process sees them.
 pub fn packages(root: &Path) -> Packages {
+    Packages::new(options(root))
+}
+
+fn options(root: &Path) -> Options {
     let data = root.join("data");
     let mut builtin = builtin::Options::new(data.join("undo"));
     builtin.protected = vec![data.clone(), root.join("cache")];
-    Packages::new(Options {
-        dir: data.join("tools"),
-        cache: Cache::new(root.join("cache/wasm"), data.join("wasm-code.key")),
-        builtin,
-    })
+    let cache = Cache::new(root.join("cache/wasm"), data.join("wasm-code.key"));
+    Options::new(data.join("tools"), cache, builtin)
 }
 
 /// All that is in `asks` left out but `kept`.

@@ -39,7 +39,7 @@ use gpak_kernel::{
 
 pub use self::{
     catalogue::Change,
-    config::{Reach, ServerConfig, ServerName},
+    config::{ServerConfig, ServerName, Token, Transport},
     connection::McpError,
 };
 use self::{server::Server, tool::McpTool};
@@ -166,9 +166,10 @@ impl Servers {
         for server in &self.servers {
             let offered = locked(&server.catalogue).offered().into_iter();
             let offered = offered.filter(|tool| server.config.offers(&tool.name));
-            tools.extend(offered.map(|tool| -> Arc<dyn Tool> {
-                Arc::new(McpTool::new(server.clone(), tool))
-            }));
+            tools.extend(
+                offered
+                    .map(|tool| -> Arc<dyn Tool> { Arc::new(McpTool::new(server.clone(), tool)) }),
+            );
         }
         tools
     }
@@ -186,7 +187,9 @@ async fn health(server: &Arc<Server>) -> Health {
     Health {
         server: server.config.name.clone(),
         protocol,
-        tools: offered.filter(|tool| server.config.offers(&tool.name)).count(),
+        tools: offered
+            .filter(|tool| server.config.offers(&tool.name))
+            .count(),
         left_out: catalogue.left_out().to_vec(),
     }
 }

@@ -72,7 +72,11 @@ impl Client {
 impl Heard {
     /// Waits for `work` as long as there is a sign of life every `idle`, and a while at most. None if there
     /// was none. The time that a person thinks about a question does not count.
-    pub(super) async fn alive<T>(&self, idle: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn alive<T>(
+        &self,
+        idle: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         tokio::pin!(work);
         let begun = Instant::now();
         locked(&self.pulse).last = begun;

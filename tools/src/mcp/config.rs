@@ -1,6 +1,6 @@
 //! How a server is reached.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 /// Characters of a server's name.
 const LONGEST: usize = 32;
@@ -11,7 +11,7 @@ pub struct ServerConfig {
     /// What its tools are named by.
     pub name: ServerName,
     /// Where it is.
-    pub reach: Reach,
+    pub transport: Transport,
     /// How long it may take to start and to list its tools.
     pub start_timeout: Duration,
     /// How long a call may go on without a sign of life.
@@ -22,7 +22,7 @@ pub struct ServerConfig {
 
 /// Where a server is.
 #[derive(Clone)]
-pub enum Reach {
+pub enum Transport {
     /// It is a program that is started, and speaks on its standard input and output.
     Command {
         /// The program: a path, or a name that is looked up on the `PATH`.
@@ -40,8 +40,13 @@ pub enum Reach {
         url: String,
         /// Headers of every request. They may be secret.
         headers: BTreeMap<String, String>,
+        /// Where its bearer token comes from, if it wants one: asked for at each connection. It may block.
+        token: Option<Token>,
     },
 }
+
+/// Gives a token, or says why it cannot.
+pub type Token = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 impl ServerConfig {
     /// Changes when the server is another: by a program, an address, an argument, the name of a variable.
@@ -52,8 +57,8 @@ impl ServerConfig {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         };
-        match &self.reach {
-            Reach::Command {
+        match &self.transport {
+            Transport::Command {
                 program,
                 args,
                 env,
@@ -65,7 +70,7 @@ impl ServerConfig {
                 add(&folder.to_string_lossy());
                 env.keys().for_each(|name| add(name));
             }
-            Reach::Http { url, headers } => {
+            Transport::Http { url, headers, .. } => {
                 ["http", url].into_iter().for_each(&mut add);
                 headers.keys().for_each(|name| add(name));
             }
@@ -113,8 +118,7 @@ impl FromStr for ServerName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fits =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
         if (1..=LONGEST).contains(&text.len()) && text.bytes().all(fits) {
             return Ok(Self(text.to_owned()));
         }
@@ -147,6 +151,9 @@ mod tests {
         for name in ["", "Files", "a.b", "a b", &"x".repeat(33)] {
             assert!(name.parse::<ServerName>().is_err(), "{name}");
         }
-        assert_eq!("my-files_2".parse::<ServerName>().unwrap().as_str(), "my-files_2");
+        assert_eq!(
+            "my-files_2".parse::<ServerName>().unwrap().as_str(),
+            "my-files_2"
+        );
     }
 }

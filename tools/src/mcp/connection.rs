@@ -16,7 +16,7 @@ use rmcp::{
 use tokio::sync::Mutex;
 
 use super::{
-    Reach, ServerConfig, Shared,
+    ServerConfig, Shared, Transport,
     client::{Client, Heard},
     http,
     process::{MESSAGE, Process},
@@ -44,7 +44,9 @@ pub enum McpError {
     #[error("{0}")]
     Settings(String),
     /// It did not answer in time.
-    #[error("it did not answer within {seconds} s{words} (`start_timeout` in its settings gives it longer)")]
+    #[error(
+        "it did not answer within {seconds} s{words} (`start_timeout` in its settings gives it longer)"
+    )]
     Silent {
         /// How long it was waited for.
         seconds: u64,
@@ -77,11 +79,14 @@ pub(super) struct Connection {
 impl Connection {
     /// Starts the server, or connects to it, and agrees on a version of the protocol. Takes no longer than
     /// the settings of the server say.
-    pub(super) async fn open(config: &ServerConfig, shared: &Arc<Shared>) -> Result<Self, McpError> {
+    pub(super) async fn open(
+        config: &ServerConfig,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, McpError> {
         let client = Client::new(config.name.clone(), shared.clone());
         let heard = client.heard();
-        match &config.reach {
-            Reach::Command {
+        match &config.transport {
+            Transport::Command {
                 program,
                 args,
                 env,
@@ -90,8 +95,8 @@ impl Connection {
                 let started = Process::start(program, args, env, folder);
                 let (mut process, (stdout, stdin)) =
                     started.map_err(|why| unstarted(program, folder, why))?;
-                let transport = AsyncRwTransport::new_client(stdout, stdin)
-                    .with_max_line_length(2 * MESSAGE);
+                let transport =
+                    AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(2 * MESSAGE);
                 let serving = serve_client_with_lifecycle(client, transport, lifecycle());
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
                 let service = match served {
@@ -108,13 +113,21 @@ impl Connection {
                     process: Some(Mutex::new(process)),
                 })
             }
-            Reach::Http { url, headers } => {
-                let transport = http::transport(url, headers).map_err(McpError::Settings)?;
-                let serving = serve_client_with_lifecycle(client, transport, lifecycle());
+            Transport::Http {
+                url,
+                headers,
+                token,
+            } => {
+                let serving = async {
+                    let transport = http::transport(url, headers, token.clone()).await;
+                    let transport = transport.map_err(McpError::Settings)?;
+                    let served = serve_client_with_lifecycle(client, transport, lifecycle()).await;
+                    served.map_err(|why| unserved(&why, String::new()))
+                };
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
                 let service = served.map_err(|_| silent(config, String::new()))?;
                 Ok(Self {
-                    service: service.map_err(|why| unserved(&why, String::new()))?,
+                    service: service?,
                     heard,
                     process: None,
                 })

@@ -89,7 +89,11 @@ impl Form {
                 args: json!({}),
                 attempt: 1,
             };
-            match shared.person().ask(&Waiting::Question { call, text }, None).await {
+            match shared
+                .person()
+                .ask(&Waiting::Question { call, text }, None)
+                .await
+            {
                 Some(Answer::Text(text)) => Some(text.trim().to_owned()),
                 _ => None,
             }
@@ -167,7 +171,11 @@ impl Field {
                 true => value.clone(),
                 false => format!("{value} ({title})"),
             });
-            let several = if self.is_list() { ", several with commas between" } else { "" };
+            let several = if self.is_list() {
+                ", several with commas between"
+            } else {
+                ""
+            };
             question += &format!(": one of {}{several}", shown.collect::<Vec<_>>().join(", "));
         } else {
             match text("type") {

@@ -12,7 +12,7 @@ use rmcp::transport::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::process::MESSAGE;
+use super::{config::Token, process::MESSAGE};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -20,9 +20,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 5;
 
 /// A way to the server at that address. The error says what is wrong with the settings.
-pub(super) fn transport(
+pub(super) async fn transport(
     url: &str,
     headers: &BTreeMap<String, String>,
+    token: Option<Token>,
 ) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
     let address = address(url)?;
     let headers = headers
@@ -33,14 +34,24 @@ pub(super) fn transport(
                 value
             });
             let header = name.parse::<HeaderName>().ok().zip(value);
-            header.ok_or_else(|| format!("the header `{name}` or its value has a character that none may have"))
+            header.ok_or_else(|| {
+                format!("the header `{name}` or its value has a character that none may have")
+            })
         })
         .collect::<Result<_, _>>()?;
+    let token = match token {
+        Some(token) => {
+            let given = tokio::task::spawn_blocking(move || token()).await;
+            Some(given.map_err(|why| why.to_string()).flatten()?)
+        }
+        None => None,
+    };
     let client = client(&address).map_err(|why| format!("HTTP cannot be set up: {why}"))?;
-    let config = StreamableHttpClientTransportConfig::with_uri(address.as_str())
+    let mut config = StreamableHttpClientTransportConfig::with_uri(address.as_str())
         .custom_headers(headers)
         .max_json_response_size(MESSAGE)
         .max_sse_event_size(MESSAGE);
+    config.auth_header = token;
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 
@@ -48,7 +59,8 @@ pub(super) fn transport(
 pub(super) fn address(url: &str) -> Result<Url, String> {
     let address = Url::parse(url).ok();
     let address = address.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    address.ok_or_else(|| format!("`{url}` is no address of a server; one is https://example.org/mcp"))
+    address
+        .ok_or_else(|| format!("`{url}` is no address of a server; one is https://example.org/mcp"))
 }
 
 /// Whether what is sent to `url` stays on this machine.

@@ -33,7 +33,9 @@ pub(super) fn output(
             add(&value.to_string());
         }
         if let Some(Err(why)) = declared.map(|declared| schema::holds(declared, value)) {
-            add(&format!("(The server's result is not what it declares: {why})"));
+            add(&format!(
+                "(The server's result is not what it declares: {why})"
+            ));
             data = None;
         }
     }
@@ -54,7 +56,10 @@ pub(super) fn output(
 fn shown(block: &ContentBlock) -> String {
     let unseen = |kind: &str, mime: &str, base64: &str| {
         // Four characters of base64 are three bytes.
-        format!("[{kind}, {mime}, {}]", many(base64.len() as u64 * 3 / 4, "byte"))
+        format!(
+            "[{kind}, {mime}, {}]",
+            many(base64.len() as u64 * 3 / 4, "byte")
+        )
     };
     match block {
         ContentBlock::Text(text) => text.text.clone(),
@@ -94,7 +99,10 @@ mod tests {
             {"type": "resource_link", "uri": "file:///a", "name": "a"},
         ]);
         let text = read(json!({"content": content}), None).unwrap().text;
-        assert_eq!(text, "hello\n[an image, image/png, 3 bytes]\nx:y:\ninside\n[a: file:///a]");
+        assert_eq!(
+            text,
+            "hello\n[an image, image/png, 3 bytes]\nx:y:\ninside\n[a: file:///a]"
+        );
     }
 
     #[test]
@@ -115,9 +123,16 @@ mod tests {
     fn a_result_that_is_not_what_was_declared_is_said_to_be_so() {
         let declared = json!({"type": "object", "required": ["sum"]});
         let right = read(json!({"structuredContent": {"sum": 3}}), Some(&declared)).unwrap();
-        assert_eq!((right.text.as_str(), right.data), ("{\"sum\":3}", Some(json!({"sum": 3}))));
+        assert_eq!(
+            (right.text.as_str(), right.data),
+            ("{\"sum\":3}", Some(json!({"sum": 3})))
+        );
         let wrong = read(json!({"structuredContent": {"total": 3}}), Some(&declared)).unwrap();
-        assert!(wrong.text.contains("not what it declares"), "{}", wrong.text);
+        assert!(
+            wrong.text.contains("not what it declares"),
+            "{}",
+            wrong.text
+        );
         assert_eq!(wrong.data, None);
     }
 }

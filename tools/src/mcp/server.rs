@@ -1,9 +1,6 @@
 //! A server over all its connections: started when first needed, started again when it died.
 
-use std::{
-    sync::{Arc, Mutex as StdMutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex as StdMutex};
 
 use gpak_kernel::{
     model::{ModelError, resilience::backoff},

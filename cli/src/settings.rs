@@ -2,6 +2,7 @@
 //! workspace's `.gpak/config.toml` (which can only tighten), `GPAK_*` in the environment, flags.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -16,6 +17,7 @@ use crate::{
     args::{Bounds, StrategyArg},
     failure::{Failure, file},
     home::Home,
+    mcp::McpSettings,
     servers::ServerSettings,
 };
 
@@ -102,6 +104,8 @@ pub struct Settings {
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
     pub ollama: Setting<ServerSettings>,
+    /// MCP servers by name, likewise.
+    pub mcp: BTreeMap<String, Setting<McpSettings>>,
     /// What a workspace's file said and may not say.
     pub ignored: Vec<String>,
 }
@@ -120,6 +124,7 @@ struct SettingsFile {
     commands: Commands,
     openai: Option<ServerSettings>,
     ollama: Option<ServerSettings>,
+    mcp: BTreeMap<String, McpSettings>,
 }
 
 /// How far commands reach.
@@ -131,7 +136,7 @@ struct Commands {
 }
 
 /// A path of the settings: absolute, or in the user's home folder behind `~`.
-fn at_home(path: &Path) -> PathBuf {
+pub fn at_home(path: &Path) -> PathBuf {
     let home = || std::env::home_dir().unwrap_or_default();
     match path.strip_prefix("~") {
         Ok(within) => home().join(within),
@@ -314,6 +319,7 @@ impl Settings {
             write: Setting::built_in(Vec::new()),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
+            mcp: BTreeMap::new(),
             ignored: Vec::new(),
         }
     }
@@ -328,6 +334,10 @@ impl Settings {
         self.write.set(said.commands.write, origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
+        self.mcp.extend(said.mcp.into_iter().map(|(name, value)| {
+            let origin = origin.clone();
+            (name, Setting { value, origin })
+        }));
         self.take_budget(said.budget, origin);
         self.rules
             .extend(said.permission.into_iter().map(|value| Setting {
@@ -360,6 +370,9 @@ impl Settings {
         }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
+        }
+        if !said.mcp.is_empty() {
+            ignore("a workspace cannot name MCP servers");
         }
         if said
             .permission
@@ -471,6 +484,9 @@ fn parse(text: &str) -> Result<SettingsFile, String> {
             "openai.keep_alive: only Ollama keeps models by time; it is ollama.keep_alive".into(),
         );
     }
+    for (name, server) in &said.mcp {
+        server.config(name)?;
+    }
     Ok(said)
 }
 
@@ -492,6 +508,7 @@ mod tests {
                 model = "evil/model"
                 openai.base_url = "http://evil/v1"
                 commands = { confine = false, write = ["/"] }
+                mcp.evil.command = "evil"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -516,7 +533,8 @@ mod tests {
         assert_eq!(access, [Access::Deny]);
         assert_eq!(settings.openai.value.base_url, None);
         assert_eq!(settings.reach(), Reach::default());
-        assert_eq!(settings.ignored.len(), 5, "{:?}", settings.ignored);
+        assert!(settings.mcp.is_empty());
+        assert_eq!(settings.ignored.len(), 6, "{:?}", settings.ignored);
     }
 
     #[test]

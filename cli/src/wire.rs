@@ -187,7 +187,7 @@ pub async fn sweep_copies(home: &Home, journal: &dyn Journal) -> Result<(), Fail
 
 /// How much text one call may give: with three bytes a token, a sixth of the window, so that a few
 /// results and the tools fit into it together.
-fn output_bytes(window: u32) -> usize {
+pub fn output_bytes(window: u32) -> usize {
     (window as usize / 2).clamp(2 * 1024, 16 * 1024)
 }
 

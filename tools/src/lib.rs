@@ -42,8 +42,12 @@
 pub mod builtin;
 mod check;
 pub mod copies;
+mod group;
 mod history;
+mod kept;
+pub mod mcp;
 pub mod repository;
+mod schema;
 pub mod script;
 mod spelling;
 mod staged;

@@ -82,6 +82,16 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
             )
         }));
     }
+    for (name, server) in &settings.mcp {
+        let said = server.value.lines().into_iter();
+        lines.extend(said.map(|(setting, value)| {
+            (
+                format!("mcp.{name}.{setting}"),
+                value,
+                server.origin.to_string(),
+            )
+        }));
+    }
     lines.extend(settings.rules.iter().map(|rule| {
         let value = serde_json::to_string(&rule.value).unwrap_or_default();
         ("permission".to_owned(), value, rule.origin.to_string())

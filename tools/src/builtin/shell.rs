@@ -11,10 +11,6 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
 use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -27,10 +23,13 @@ use tokio::{
 pub use reach::Reach;
 
 use super::{CommandLimits, arguments};
-use crate::{text::many, workspace::rejected};
+use crate::{group::Group, kept::Kept, text::many, workspace::rejected};
 
 /// How long output is still awaited once the command has ended and its group was killed.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// How to see what was left out of a command's output.
+const MORE: &str = "; to see them, write the output to a file and read that";
 
 /// Behind the output of a command that was not let.
 const NARROW: &str = "\n(Commands can write only in the workspace, in temporary folders and in the caches of build tools; `commands.write` in the user's settings names more.)";
@@ -103,12 +102,8 @@ impl RunCommand {
         sh.env("TERM", "dumb").env("NO_COLOR", "1");
         // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
         let child = self.reach.start(sh, &context.workspace, &self.protected)?;
-        let group = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
         let running = Running {
-            group: Group(group),
+            group: Group::of(&child),
             child,
         };
         Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
@@ -141,7 +136,7 @@ impl Tool for RunCommand {
             .await;
         let ended =
             ended.map_err(|e| ToolError::Unknown(format!("the command was lost sight of: {e}")))?;
-        let printed = output.text();
+        let printed = output.text(MORE);
         match ended {
             Some(status) => {
                 let mut text = match printed.as_str() {
@@ -218,70 +213,6 @@ impl Running {
     }
 }
 
-/// A process group, killed when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
-            // It fails if none of the group is left, which is as well.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Output, of which the beginning and the end are kept.
-struct Kept {
-    room: usize,
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    left_out: u64,
-}
-
-impl Kept {
-    fn new(room: usize) -> Self {
-        Self {
-            room: room / 2,
-            head: Vec::new(),
-            tail: std::collections::VecDeque::new(),
-            left_out: 0,
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let room = self.room - self.head.len();
-        let (first, rest) = bytes.split_at(room.min(bytes.len()));
-        self.head.extend_from_slice(first);
-        self.tail.extend(rest);
-        let over = self.tail.len().saturating_sub(self.room);
-        self.tail.drain(..over);
-        self.left_out += over as u64;
-    }
-
-    fn text(&self) -> String {
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        if self.left_out == 0 {
-            let all = [self.head.as_slice(), &tail].concat();
-            return String::from_utf8_lossy(&all).trim_end().to_owned();
-        }
-        // What was cut may have been cut within a character.
-        let head = String::from_utf8_lossy(&self.head);
-        let tail = String::from_utf8_lossy(&tail);
-        format!(
-            "{}\n…truncated: {} left out here; to see them, write the output to a file and read that…\n{}",
-            head.trim_end_matches('\u{fffd}'),
-            many(self.left_out, "byte"),
-            tail.trim_start_matches('\u{fffd}').trim_end()
-        )
-    }
-}
-
 fn describe(status: std::process::ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -334,23 +265,5 @@ mod tests {
         ] {
             assert!(!is_secret(name), "{name}");
         }
-    }
-
-    #[test]
-    fn of_long_output_the_beginning_and_the_end_are_kept() {
-        let mut kept = Kept::new(10);
-        kept.add(b"abc");
-        assert_eq!(kept.text(), "abc");
-        kept.add(b"defghij");
-        assert_eq!(kept.text(), "abcdefghij");
-        for _ in 0..1000 {
-            kept.add(b"0123456789");
-        }
-        let text = kept.text();
-        assert!(
-            text.starts_with("abcde\n…truncated: 10000 bytes left out"),
-            "{text}"
-        );
-        assert!(text.ends_with("\n56789"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ use gpak_kernel::{event::RunId, model::CallId, tool::ToolError};
 use crate::{
     builtin::{remove_folders, restore},
     undo::{Change, Manner, Record, UndoStore, What, look},
+    walk::{Globs, Walk, walk},
     workspace::{Inside, Place, Temp, Workspace, rejected},
 };
 
@@ -38,6 +39,26 @@ enum Staging {
     File { content: Vec<u8>, mode: Option<u32> },
     Folder,
     Gone,
+}
+
+/// A path at which something else will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where.
+    pub path: Inside,
+    /// What is there now.
+    pub now: Option<Held>,
+    /// What will be.
+    pub then: Option<Held>,
+}
+
+/// What there is at a path, with its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// A file.
+    File(Vec<u8>),
+    /// A folder.
+    Folder,
 }
 
 /// What is at a path.
@@ -62,6 +83,11 @@ impl Staged {
             paths: BTreeMap::new(),
             bytes: 0,
         }
+    }
+
+    /// A path as somebody wrote it.
+    pub(crate) fn parse(&self, raw: &str) -> Result<Inside, ToolError> {
+        self.workspace.parse(raw)
     }
 
     /// Whether there is nothing to put in place.
@@ -177,6 +203,135 @@ impl Staged {
         Ok(names.into_iter().collect())
     }
 
+    /// What is in a folder and in the folders below it, sorted by path: as much as a glob matches, which
+    /// only files do, and without what `.gitignore` leaves out.
+    pub(crate) fn below(
+        &self,
+        folder: &Inside,
+        glob: Option<&str>,
+    ) -> Result<Vec<(Inside, Seen)>, ToolError> {
+        let globs = glob.map(|glob| Globs::new(&self.workspace, folder, glob));
+        let globs = globs.transpose()?;
+        let mut paths = BTreeSet::new();
+        let walked = Walk {
+            recursive: true,
+            globs: None,
+        };
+        if self.workspace.root().is_dir(folder.as_path()) {
+            walk(&self.workspace, folder, &walked, |found| {
+                paths.insert(found.path);
+                Ok(paths.len() <= ENTRIES)
+            })?;
+        }
+        for path in self.paths.keys() {
+            let mut path = Some(path.clone());
+            while let Some(one) =
+                path.filter(|one| one.below(folder).is_some_and(|rest| !rest.is_empty()))
+            {
+                path = one.parent();
+                paths.insert(one);
+            }
+        }
+        if paths.len() > ENTRIES {
+            return Err(rejected(format!(
+                "{folder} has more than {ENTRIES} entries"
+            )));
+        }
+        let mut found = Vec::new();
+        for path in paths {
+            let Some(seen) = self.look(&path)? else {
+                continue;
+            };
+            let matches = globs.as_ref().is_none_or(|globs| {
+                let full = self.workspace.real().join(path.as_path());
+                seen.kind == SeenKind::File && globs.match_file(&full)
+            });
+            if matches {
+                found.push((path, seen));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Will remove a file, or a folder with all that is in it.
+    pub(crate) fn remove_all(&mut self, path: &Inside) -> Result<(), ToolError> {
+        let is_folder = self
+            .look(path)?
+            .is_some_and(|seen| seen.kind == SeenKind::Folder);
+        if is_folder {
+            for name in self.names(path)? {
+                self.remove_all(&path.join(&name))?;
+            }
+        }
+        self.remove(path)
+    }
+
+    /// Will put a copy of a file, or of a folder with all that is in it, where nothing is.
+    pub(crate) fn copy(&mut self, from: &Inside, to: &Inside) -> Result<(), ToolError> {
+        let Some(seen) = self.look(from)? else {
+            return Err(self.workspace.not_found(from));
+        };
+        if to.below(from).is_some() {
+            return Err(rejected(format!("{from} cannot be put into itself ({to})")));
+        }
+        if self.look(to)?.is_some() {
+            return Err(taken(to));
+        }
+        if seen.kind != SeenKind::Folder {
+            let (content, mode) = self.whole(from, seen)?;
+            return self.stage_file(to, content, mode);
+        }
+        self.make_folder(to)?;
+        for name in self.names(from)? {
+            self.copy(&from.join(&name), &to.join(&name))?;
+        }
+        Ok(())
+    }
+
+    /// A file with its permission bits.
+    fn whole(&self, path: &Inside, seen: Seen) -> Result<(Vec<u8>, Option<u32>), ToolError> {
+        if seen.size > STAGED as u64 {
+            return Err(too_much());
+        }
+        let mode = match self.paths.get(path) {
+            Some(Staging::File { mode, .. }) => *mode,
+            _ => self
+                .place(path)?
+                .metadata()?
+                .map(|metadata| metadata.mode()),
+        };
+        Ok((self.read(path, 0, STAGED)?, mode))
+    }
+
+    /// What will be different, sorted by path: what is there now, and what will be.
+    pub(crate) fn differences(&self) -> Result<Vec<Difference>, ToolError> {
+        let mut all = Vec::new();
+        for (path, staging) in &self.paths {
+            let now = match self.workspace.root().symlink_metadata(path.as_path()) {
+                Ok(metadata) if metadata.is_dir() => Some(Held::Folder),
+                Ok(_) => {
+                    let mut bytes = Vec::new();
+                    let (file, _) = self.workspace.open_at(path)?;
+                    let read = file.take(STAGED as u64).read_to_end(&mut bytes);
+                    read.map_err(|why| rejected(format!("cannot read {path}: {why}")))?;
+                    Some(Held::File(bytes))
+                }
+                Err(why) if is_absent(&why) => None,
+                Err(why) => return Err(self.workspace.explain(path, &why)),
+            };
+            let then = match staging {
+                Staging::File { content, .. } => Some(Held::File(content.clone())),
+                Staging::Folder => Some(Held::Folder),
+                Staging::Gone => None,
+            };
+            if now != then {
+                let path = path.clone();
+                all.push(Difference { path, now, then });
+            }
+        }
+        Ok(all)
+    }
+
     /// At most `most` bytes of a file from `offset` on.
     pub(crate) fn read(
         &self,
@@ -243,21 +398,9 @@ impl Staged {
             )));
         }
         if self.look(to)?.is_some() {
-            return Err(rejected(format!(
-                "{to} exists already; remove it first, or choose another name"
-            )));
+            return Err(taken(to));
         }
-        if seen.size > STAGED as u64 {
-            return Err(too_much());
-        }
-        let mode = match self.paths.get(from) {
-            Some(Staging::File { mode, .. }) => *mode,
-            _ => self
-                .place(from)?
-                .metadata()?
-                .map(|metadata| metadata.mode()),
-        };
-        let content = self.read(from, 0, STAGED)?;
+        let (content, mode) = self.whole(from, seen)?;
         self.stage_file(to, content, mode)?;
         self.stage(from, Staging::Gone)
     }
@@ -503,6 +646,12 @@ fn seen(kind: SeenKind, size: u64) -> Seen {
 fn is_absent(why: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn taken(path: &Inside) -> ToolError {
+    rejected(format!(
+        "{path} exists already; remove it first, or choose another name"
+    ))
 }
 
 fn too_much() -> ToolError {

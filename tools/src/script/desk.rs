@@ -3,12 +3,16 @@
 use gpak_kernel::tool::ToolError;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{
-    interpreter::Host,
-    staged::{Is, Staged},
+use super::interpreter::Host;
+use crate::{
+    staged::{Seen, SeenKind, Staged},
+    workspace::rejected,
 };
+
+/// A file that a script reads, in bytes.
+const FILE: usize = 32 * 1024 * 1024;
 
 /// The workspace, for one script.
 pub(super) struct Desk {
@@ -57,12 +61,13 @@ enum Asked {
 
 impl Host for Desk {
     fn call(&mut self, function: &str, input: &str) -> Result<String, String> {
-        let mut asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
-        if !asked.is_object() {
-            asked = json!({});
-        }
-        asked["do"] = function.into();
-        let asked = serde_json::from_value(asked)
+        let asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
+        let mut asked = match asked {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        asked.insert("do".to_owned(), function.into());
+        let asked = serde_json::from_value(Value::Object(asked))
             .map_err(|why| format!("{function} cannot be done so: {why}"))?;
         self.answer(asked)
             .map(|answer| answer.to_string())
@@ -73,61 +78,82 @@ impl Host for Desk {
 impl Desk {
     fn answer(&mut self, asked: Asked) -> Result<Value, ToolError> {
         let staged = &mut self.staged;
-        Ok(match asked {
-            Asked::Now => Timestamp::now().as_millisecond().into(),
+        match asked {
+            Asked::Now => return Ok(Timestamp::now().as_millisecond().into()),
             Asked::List {
                 path,
                 recursive,
                 glob,
             } => {
-                let folder = staged.parse(&path)?;
-                let listed = staged.list(&folder, recursive, glob.as_deref())?;
-                let shown = listed.into_iter().map(|(path, is)| match is {
-                    Is::File { size } => json!({"path": path, "size": size}),
-                    Is::Folder => json!({"path": path, "folder": true}),
-                });
-                shown.collect()
+                let folder = staged.locate(&path)?;
+                let found = match recursive || glob.is_some() {
+                    true => staged.below(&folder, glob.as_deref())?,
+                    false => {
+                        let names = staged.names(&folder)?;
+                        let paths = names.iter().map(|name| folder.join(name));
+                        let seen = paths.map(|path| Ok((path.clone(), staged.look(&path)?)));
+                        let seen: Vec<_> = seen.collect::<Result<_, ToolError>>()?;
+                        let there = |(path, seen): (_, Option<Seen>)| Some((path, seen?));
+                        seen.into_iter().filter_map(there).collect()
+                    }
+                };
+                let shown = found.into_iter().map(|(path, seen)| described(&path, seen));
+                return Ok(shown.collect());
             }
-            Asked::Stat { path } => match staged.look(&staged.parse(&path)?)? {
-                Some(Is::File { size }) => json!({"size": size}),
-                Some(Is::Folder) => json!({"folder": true}),
-                None => Value::Null,
-            },
-            Asked::Read { path } => {
+            Asked::Stat { path } => {
                 let path = staged.parse(&path)?;
-                let (bytes, _) = staged.read(&path)?;
-                let text = String::from_utf8(bytes).map_err(|_| {
-                    ToolError::Rejected(format!(
-                        "{path} is not text in UTF-8, so it cannot be read"
-                    ))
-                })?;
-                text.into()
+                let seen = match staged.locate(path.as_str()) {
+                    Ok(path) => staged.look(&path)?,
+                    Err(fatal @ ToolError::Fatal(_)) => return Err(fatal),
+                    Err(_) => None,
+                };
+                return Ok(seen.map_or(Value::Null, |seen| described(&path, seen)));
+            }
+            Asked::Read { path } => {
+                let path = staged.locate(&path)?;
+                let bytes = staged.read(&path, 0, FILE + 1)?;
+                if bytes.len() > FILE {
+                    return Err(rejected(format!(
+                        "{path} is larger than the {FILE} bytes that a script can read"
+                    )));
+                }
+                let text = String::from_utf8(bytes);
+                let text = text.map_err(|_| rejected(format!("{path} is not text in UTF-8")))?;
+                return Ok(text.into());
             }
             Asked::Write { path, text, append } => {
-                let path = staged.parse(&path)?;
-                let before = match append && staged.look(&path)?.is_some() {
-                    true => staged.read(&path)?.0,
-                    false => Vec::new(),
-                };
-                staged.write(&path, [before, text.into_bytes()].concat(), None)?;
-                Value::Null
+                let path = staged.locate(&path)?;
+                match append {
+                    true => staged.append(&path, text.as_bytes())?,
+                    false => staged.write(&path, text.into_bytes())?,
+                }
             }
-            Asked::Folder { path } => {
-                staged.make_folder(&staged.parse(&path)?)?;
-                Value::Null
-            }
+            Asked::Folder { path } => staged.make_folder(&staged.locate(&path)?)?,
             Asked::Remove { path, recursive } => {
-                staged.remove(&staged.parse(&path)?, recursive)?;
-                Value::Null
+                let path = staged.locate(&path)?;
+                match recursive {
+                    true => staged.remove_all(&path)?,
+                    false => staged.remove(&path)?,
+                }
             }
             Asked::Move { from, to } => {
-                staged.carry(&staged.parse(&from)?, &staged.parse(&to)?, false)?;
-                Value::Null
+                let (from, to) = (staged.locate(&from)?, staged.locate(&to)?);
+                if from != to {
+                    staged.copy(&from, &to)?;
+                    staged.remove_all(&from)?;
+                }
             }
             Asked::Copy { from, to } => {
-                staged.carry(&staged.parse(&from)?, &staged.parse(&to)?, true)?;
-                Value::Null
+                staged.copy(&staged.locate(&from)?, &staged.locate(&to)?)?;
             }
-        })
+        }
+        Ok(Value::Null)
+    }
+}
+
+fn described(path: &crate::workspace::Inside, seen: Seen) -> Value {
+    match seen.kind {
+        SeenKind::Folder => json!({"path": path, "folder": true}),
+        SeenKind::File | SeenKind::Other => json!({"path": path, "size": seen.size}),
     }
 }

@@ -6,27 +6,14 @@ use similar::{ChangeTag, TextDiff};
 
 use super::interpreter::ScriptError;
 use crate::{
+    staged::{Difference, Held},
     text::{LineCount, head, many},
-    workspace::Inside,
 };
 
 /// Bytes of the diffs that are told with an outcome.
 const DIFF: usize = 1500;
 /// Changed files that are told of one by one.
 const SHOWN: usize = 20;
-
-/// What a script left at one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staging {
-    /// Where.
-    pub path: Inside,
-    /// The file that was there, if there was one.
-    pub before: Option<Vec<u8>>,
-    /// The file that is to be there; None removes what was.
-    pub after: Option<Vec<u8>>,
-    /// Whether it is a folder that comes or goes.
-    pub folder: bool,
-}
 
 /// What a script came to. Two that are equal did the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +23,7 @@ pub struct Outcome {
     /// JSON of the value of its last expression, if that is one.
     pub value: Option<String>,
     /// What it changes, in order of the paths. Nothing, if it failed.
-    pub changes: Vec<Staging>,
+    pub changes: Vec<Difference>,
     /// Why it failed, if it did.
     pub error: Option<ScriptError>,
 }
@@ -73,7 +60,8 @@ impl Outcome {
     fn diffs(&self) -> String {
         let mut all = String::new();
         for change in &self.changes {
-            let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            let (Some(Held::File(before)), Some(Held::File(after))) = (&change.now, &change.then)
+            else {
                 continue;
             };
             let (Ok(before), Ok(after)) = (str::from_utf8(before), str::from_utf8(after)) else {
@@ -101,17 +89,17 @@ impl Outcome {
     }
 }
 
-fn described(change: &Staging) -> String {
+fn described(change: &Difference) -> String {
     let path = &change.path;
     let size = |bytes: &[u8]| {
         let lines = many(LineCount::of(bytes), "line");
         format!("{lines}, {}", many(bytes.len() as u64, "byte"))
     };
-    match (&change.before, &change.after, change.folder) {
-        (_, Some(_), true) => format!("made the folder {path}"),
-        (_, None, true) => format!("removed the folder {path}"),
-        (None, Some(after), _) => format!("wrote {path} ({})", size(after)),
-        (Some(_), Some(after), _) => format!("changed {path} (now {})", size(after)),
-        (_, None, _) => format!("removed {path}"),
+    match (&change.now, &change.then) {
+        (None, Some(Held::File(bytes))) => format!("wrote {path} ({})", size(bytes)),
+        (Some(_), Some(Held::File(bytes))) => format!("changed {path} (now {})", size(bytes)),
+        (_, Some(Held::Folder)) => format!("made the folder {path}"),
+        (Some(Held::Folder), None) => format!("removed the folder {path}"),
+        (_, None) => format!("removed {path}"),
     }
 }

@@ -1,6 +1,6 @@
 //! `run_script`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
@@ -8,19 +8,18 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Outcome, ScriptLimits, Staging,
-    batch::Batch,
+    Outcome, ScriptLimits,
     desk::Desk,
     interpreter::{Interpreter, Ran, ScriptError},
     source,
-    staged::{Leaves, Staged},
 };
 use crate::{
     UndoStore,
     builtin::{self, Options, arguments, blocking},
+    staged::{Staged, fresh_record, put_back},
     text::Stop,
     wasm::{Cache, WasmError},
-    workspace::{Inside, Workspace, rejected},
+    workspace::{Temp, Workspace, rejected},
 };
 
 /// The name of the tool.
@@ -32,7 +31,7 @@ pub struct RunScript {
     spec: Arc<ToolSpec>,
     interpreter: Interpreter,
     undo: UndoStore,
-    protected: Arc<[std::path::PathBuf]>,
+    protected: Arc<[PathBuf]>,
     limits: ScriptLimits,
 }
 
@@ -77,7 +76,7 @@ impl RunScript {
         let runtime = tokio::runtime::Handle::current();
         blocking(move |stop| {
             let ran = this.run(&script, &context, stop, &runtime)?;
-            ran.outcome(&context, &this.protected)
+            Ok(came_to(ran)?.0)
         })
         .await
     }
@@ -88,7 +87,7 @@ impl RunScript {
         context: &ToolContext,
         stop: &Stop,
         runtime: &tokio::runtime::Handle,
-    ) -> Result<RanScript, ToolError> {
+    ) -> Result<Ran<Desk>, ToolError> {
         let script = source::runnable(script);
         let mut ran = self.run_as_is(&script, context, stop, runtime)?;
         let returns = |error: &ScriptError| {
@@ -99,7 +98,7 @@ impl RunScript {
             let script = source::in_a_function(&script);
             ran = self.run_as_is(&script, context, stop, runtime)?;
         }
-        Ok(RanScript(ran))
+        Ok(ran)
     }
 
     fn run_as_is(
@@ -117,7 +116,8 @@ impl RunScript {
         runtime.block_on(running).map_err(|why| unusable(&why))
     }
 
-    /// Runs the script and puts its changes in place, or finishes what an earlier attempt began.
+    /// Runs the script and puts its changes in place. What an earlier attempt began and did not finish is
+    /// taken back first.
     fn make(
         &self,
         call: &Call,
@@ -126,91 +126,77 @@ impl RunScript {
         runtime: &tokio::runtime::Handle,
     ) -> Result<String, ToolError> {
         let args: Args = arguments(&call.args)?;
-        let _alone = self.undo.lock();
-        let workspace = Workspace::open(&context.workspace, &self.protected)?;
-        let batch = Batch {
-            undo: &self.undo,
-            workspace: &workspace,
-            call,
-            context,
-        };
-        if let Some(said) = batch.finish()? {
-            return Ok(said);
+        if let Some(record) = self.undo.get(&context.run, &call.id)? {
+            if !record.said.is_empty() {
+                return Ok(record.said);
+            }
+            let _alone = self.undo.lock();
+            let workspace = Workspace::open(&context.workspace, &self.protected)?;
+            put_back(
+                &workspace,
+                &self.undo,
+                &record,
+                &Temp::new(&context.run, &call.id),
+            )?;
         }
         let ran = self.run(&args.script, context, stop, runtime)?;
         stop.check()?;
-        let changes = ran.0.host.staged.changes.clone();
-        let outcome = ran.outcome(context, &self.protected)?;
+        let (outcome, staged) = came_to(ran)?;
         if let Some(error) = &outcome.error {
             return Err(rejected(failed(error, &outcome.printed, &args.script)));
         }
-        let said = outcome.report();
-        if !outcome.changes.is_empty() {
-            let really = |(path, _): &(Inside, Leaves)| {
-                outcome.changes.iter().any(|change| change.path == *path)
-            };
-            batch.make(changes.into_iter().filter(really), &said)?;
+        let mut record = fresh_record(&call.name);
+        staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
+        record.said = outcome.report();
+        self.undo.put(&context.run, &call.id, &record)?;
+        Ok(record.said)
+    }
+
+    fn take_back(&self, call: &Call, context: &ToolContext) -> Result<String, ToolError> {
+        let Some(mut record) = self.undo.get(&context.run, &call.id)? else {
+            return Err(rejected(format!(
+                "call {} cannot be undone: what undo needs was not kept",
+                call.id
+            )));
+        };
+        if record.undone {
+            return Ok("the script was undone already".to_owned());
         }
-        Ok(said)
+        let _alone = self.undo.lock();
+        let workspace = Workspace::open(&context.workspace, &self.protected)?;
+        let temp = Temp::new(&context.run, &call.id);
+        let said = put_back(&workspace, &self.undo, &record, &temp)?;
+        record.undone = true;
+        self.undo.put(&context.run, &call.id, &record)?;
+        Ok(match said.as_slice() {
+            [] => "nothing to undo: the script changed nothing".to_owned(),
+            said => said.join("; "),
+        })
     }
 }
 
-struct RanScript(Ran<Desk>);
-
-impl RanScript {
-    /// What it came to: of what was staged, only what is not so already.
-    fn outcome(
-        self,
-        context: &ToolContext,
-        protected: &[std::path::PathBuf],
-    ) -> Result<Outcome, ToolError> {
-        let Ran {
-            result,
-            printed,
-            host,
-        } = self.0;
-        let (value, error) = match result {
-            Ok(value) => (Some(value).filter(|value| value != "null"), None),
-            Err(error) => (None, Some(error)),
-        };
-        let staged = match error {
-            None => host.staged.changes,
-            Some(_) => BTreeMap::new(),
-        };
-        let disk = Staged::new(Workspace::open(&context.workspace, protected)?);
-        let mut changes = Vec::new();
-        for (path, leaves) in staged {
-            let is = disk.look(&path)?;
-            let was_folder = is == Some(super::staged::Is::Folder);
-            let before = match is {
-                Some(super::staged::Is::File { .. }) => Some(disk.read(&path)?.0),
-                _ => None,
-            };
-            let (after, folder) = match leaves {
-                Leaves::File { bytes, .. } => (Some(bytes), false),
-                Leaves::Folder => (Some(Vec::new()), true),
-                Leaves::Nothing => (None, was_folder),
-            };
-            let as_it_was = match folder {
-                true => was_folder == after.is_some(),
-                false => before == after,
-            };
-            if !as_it_was {
-                changes.push(Staging {
-                    path,
-                    before,
-                    after,
-                    folder,
-                });
-            }
-        }
-        Ok(Outcome {
-            printed,
-            value,
-            changes,
-            error,
-        })
-    }
+/// What a script came to, and what it staged.
+fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Staged), ToolError> {
+    let Ran {
+        result,
+        printed,
+        host: Desk { staged },
+    } = ran;
+    let (value, error) = match result {
+        Ok(value) => (Some(value).filter(|value| value != "null"), None),
+        Err(error) => (None, Some(error)),
+    };
+    let changes = match error {
+        None => staged.differences()?,
+        Some(_) => Vec::new(),
+    };
+    let outcome = Outcome {
+        printed,
+        value,
+        changes,
+        error,
+    };
+    Ok((outcome, staged))
 }
 
 #[async_trait]
@@ -241,18 +227,7 @@ impl Tool for RunScript {
 
     async fn compensate(&self, call: &Call, context: &ToolContext) -> Result<String, ToolError> {
         let (this, call, context) = (self.clone(), call.clone(), context.clone());
-        blocking(move |_| {
-            let _alone = this.undo.lock();
-            let workspace = Workspace::open(&context.workspace, &this.protected)?;
-            let batch = Batch {
-                undo: &this.undo,
-                workspace: &workspace,
-                call: &call,
-                context: &context,
-            };
-            batch.take_back()
-        })
-        .await
+        blocking(move |_| this.take_back(&call, &context)).await
     }
 }
 

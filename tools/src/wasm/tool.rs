@@ -163,7 +163,7 @@ impl PackagedTool {
         call: &Call,
         context: &ToolContext,
     ) -> Result<Vec<String>, ToolError> {
-        if record.changes.is_empty() {
+        if record.changes.is_empty() && record.folders.is_empty() {
             return Ok(Vec::new());
         }
         let (undo, protected) = (self.of.undo.clone(), self.of.house.protected.clone());

@@ -195,7 +195,10 @@ impl Files {
 
     /// Where a path of the workspace leads, if that is in a folder that was granted.
     fn located(&self, path: &str, access: FileAccess) -> Result<Inside, Failure> {
-        let at = self.staged.locate(path, access == FileAccess::Write).map_err(told)?;
+        let at = self
+            .staged
+            .locate(path, access == FileAccess::Write)
+            .map_err(told)?;
         let granted = self
             .house
             .grant

@@ -38,7 +38,7 @@ use crate::{
     commands::run,
     failure::Failure,
     home::Home,
-    human,
+    human, mcp,
     settings::Settings,
     wire,
 };
@@ -64,7 +64,7 @@ pub async fn chat(home: &Home, args: ChatArgs, json: bool) -> Result<u8, Failure
     let mind = wire::mind_at_hand(home, &settings, json, &interrupts.fresh()).await?;
     let first = args.message.join(" ");
     let first = Some(first).filter(|first| !first.trim().is_empty());
-    let session = session(home, settings, workspace, mind, interrupts, json)?;
+    let session = session(home, settings, workspace, mind, interrupts, json).await?;
     session.talk(first.map(Wish::Say)).await
 }
 
@@ -103,7 +103,8 @@ pub async fn resume(
         mind,
         interrupts,
         json,
-    )?;
+    )
+    .await?;
     let resumption = run::resumption(bounds, spec, &state, session.desk.at_terminal);
     session.run = Some(run);
     session.budget = resumption.budget;
@@ -145,7 +146,7 @@ async fn latest(journal: &dyn Journal) -> Result<RunId, Failure> {
     Err(Failure::usage("there is no conversation to go on with").help("gpak chat"))
 }
 
-fn session<'a>(
+async fn session<'a>(
     home: &'a Home,
     settings: Settings,
     workspace: std::path::PathBuf,
@@ -170,11 +171,18 @@ fn session<'a>(
     let mut driver = wire::driver(
         home,
         &workspace,
+        &settings,
         mind.model.clone(),
         nobody,
         Default::default(),
     )?;
     wire::offer_delegate(&mut driver, &settings)?;
+    let manner = mcp::Manner {
+        yes: permissions.yes,
+        attended: at_terminal,
+        progress: indicatif::ProgressBar::hidden(),
+    };
+    let servers = mcp::join(&mut driver, home, &settings, manner).await?;
     let desk = Arc::new(Desk::new(
         lines,
         at_terminal,
@@ -185,6 +193,7 @@ fn session<'a>(
         permissions.clone(),
     ));
     driver.human = desk.clone();
+    servers.ask(desk.clone());
     Ok(Session {
         home,
         settings,
@@ -195,6 +204,7 @@ fn session<'a>(
         facts,
         mind,
         driver,
+        servers,
         run: None,
         told: permissions,
         budget: None,

@@ -57,6 +57,11 @@ impl Home {
         self.data.join("undo")
     }
 
+    /// What is known of the tools of MCP servers.
+    pub fn mcp(&self) -> PathBuf {
+        self.data.join("mcp")
+    }
+
     /// GGUF files.
     pub fn models(&self) -> PathBuf {
         self.cache.join("models")

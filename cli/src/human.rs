@@ -68,6 +68,13 @@ fn question(waiting: &Waiting, preview: Option<&str>) -> Option<String> {
     })
 }
 
+/// Asks for a yes or a no. What is neither is a no.
+pub async fn confirm(question: String) -> bool {
+    let asking = tokio::task::spawn_blocking(move || read_line(&question));
+    let answer = asking.await.ok().flatten().unwrap_or_default();
+    matches!(answer.to_lowercase().as_str(), "y" | "yes")
+}
+
 /// A line; None at the end of input.
 fn read_line(prompt: &str) -> Option<String> {
     let mut error = std::io::stderr();

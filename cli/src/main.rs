@@ -9,6 +9,7 @@ mod crash;
 mod failure;
 mod home;
 mod human;
+mod mcp;
 mod pulling;
 mod servers;
 mod settings;

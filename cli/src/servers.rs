@@ -46,9 +46,16 @@ pub enum ApiSetting {
 }
 
 /// Text that is never shown.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,7 +116,8 @@ impl ServerSettings {
             return Ok(Some(Key::new(key)));
         }
         if let Some(command) = &self.api_key_cmd {
-            return printed(command).map(Some);
+            let key = printed("api_key_cmd", command)?;
+            return Ok(Some(Key::new(&key)));
         }
         let key = std::env::var(variable).ok();
         Ok(key
@@ -118,10 +126,10 @@ impl ServerSettings {
     }
 }
 
-/// The key that a command prints. What it prints is in no error.
-fn printed(command: &str) -> Result<Key, Failure> {
+/// The key that the command of a setting prints. What it prints is in no error.
+pub fn printed(setting: &str, command: &str) -> Result<String, Failure> {
     let failed = |why: String| {
-        Failure::usage(format!("api_key_cmd `{command}` gave no key: {why}"))
+        Failure::usage(format!("{setting} `{command}` gave no key: {why}"))
             .help("it must print the key, and nothing else, on standard output")
     };
     let output = Command::new("sh").arg("-c").arg(command).output();
@@ -133,7 +141,7 @@ fn printed(command: &str) -> Result<Key, Failure> {
     if key.trim().is_empty() {
         return Err(failed("it printed nothing".into()));
     }
-    Ok(Key::new(&key))
+    Ok(key.trim().to_owned())
 }
 
 /// How to connect to model `name` of an OpenAI-compatible server.
@@ -295,9 +303,10 @@ mod tests {
             ("echo sk-leak; exit 3", "exit status: 3"),
             ("true", "printed nothing"),
         ] {
-            let why = printed(command).unwrap_err().to_string();
+            let why = printed("api_key_cmd", command).unwrap_err().to_string();
             assert!(why.contains(part), "{why}");
         }
-        assert!(printed("printf ' sk-1\\n'").is_ok());
+        let key = printed("api_key_cmd", "printf ' sk-1\\n'").unwrap();
+        assert_eq!(key, "sk-1");
     }
 }

@@ -1,16 +1,23 @@
 //! The settings, from the least particular place to the most: built in, the user's `config.toml`, the
 //! workspace's `.gpak/config.toml` (which can only tighten), `GPAK_*` in the environment, flags.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::ValueEnum as _;
 use gpak_kernel::policy::{Access, Budget, Permissions, Rule};
+use gpak_tools::builtin::Reach;
 use serde::Deserialize;
 
 use crate::{
     args::{Bounds, StrategyArg},
     failure::{Failure, file},
     home::Home,
+    mcp::McpSettings,
     servers::ServerSettings,
 };
 
@@ -89,10 +96,16 @@ pub struct Settings {
     pub strategy: Setting<Option<StrategyArg>>,
     /// Whether a run may start runs for parts of its task; None is by the model.
     pub delegate: Setting<Option<bool>>,
+    /// Whether commands can write in the workspace only, and in what goes with it.
+    pub confine: Setting<bool>,
+    /// Where else they can write.
+    pub write: Setting<Vec<PathBuf>>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
     pub ollama: Setting<ServerSettings>,
+    /// MCP servers by name, likewise.
+    pub mcp: BTreeMap<String, Setting<McpSettings>>,
     /// What a workspace's file said and may not say.
     pub ignored: Vec<String>,
 }
@@ -108,8 +121,27 @@ struct SettingsFile {
     check: Option<Checks>,
     strategy: Option<StrategyArg>,
     delegate: Option<bool>,
+    commands: Commands,
     openai: Option<ServerSettings>,
     ollama: Option<ServerSettings>,
+    mcp: BTreeMap<String, McpSettings>,
+}
+
+/// How far commands reach.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Commands {
+    confine: Option<bool>,
+    write: Option<Vec<PathBuf>>,
+}
+
+/// A path of the settings: absolute, or in the user's home folder behind `~`.
+pub fn at_home(path: &Path) -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default();
+    match path.strip_prefix("~") {
+        Ok(within) => home().join(within),
+        Err(_) => path.to_owned(),
+    }
 }
 
 /// One command, or several.
@@ -251,6 +283,16 @@ impl Settings {
         }
     }
 
+    /// How far commands reach.
+    pub fn reach(&self) -> Reach {
+        match self.confine.value {
+            true => Reach::Workspace {
+                and: self.write.value.iter().map(|path| at_home(path)).collect(),
+            },
+            false => Reach::Everywhere,
+        }
+    }
+
     /// What a run may do.
     pub fn permissions(&self) -> Permissions {
         Permissions {
@@ -273,8 +315,11 @@ impl Settings {
             check: Setting::built_in(Vec::new()),
             strategy: Setting::built_in(None),
             delegate: Setting::built_in(None),
+            confine: Setting::built_in(true),
+            write: Setting::built_in(Vec::new()),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
+            mcp: BTreeMap::new(),
             ignored: Vec::new(),
         }
     }
@@ -285,8 +330,14 @@ impl Settings {
         self.check.set(said.check.map(Into::into), origin);
         self.strategy.set(said.strategy.map(Some), origin);
         self.delegate.set(said.delegate.map(Some), origin);
+        self.confine.set(said.commands.confine, origin);
+        self.write.set(said.commands.write, origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
+        self.mcp.extend(said.mcp.into_iter().map(|(name, value)| {
+            let origin = origin.clone();
+            (name, Setting { value, origin })
+        }));
         self.take_budget(said.budget, origin);
         self.rules
             .extend(said.permission.into_iter().map(|value| Setting {
@@ -314,8 +365,14 @@ impl Settings {
         if said.strategy.is_some() || said.delegate.is_some() {
             ignore("a workspace cannot choose how a task is done");
         }
+        if said.commands.confine == Some(false) || said.commands.write.is_some() {
+            ignore("a workspace cannot say where else commands may write");
+        }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
+        }
+        if !said.mcp.is_empty() {
+            ignore("a workspace cannot name MCP servers");
         }
         if said
             .permission
@@ -344,6 +401,8 @@ impl Settings {
             minutes: minutes.filter(|minutes| *minutes <= self.minutes.value),
         };
         self.take_budget(lower, origin);
+        self.confine
+            .set(said.commands.confine.filter(|yes| *yes), origin);
         let rules = said
             .permission
             .into_iter()
@@ -410,10 +469,23 @@ pub fn check(text: &str) -> Result<(), String> {
 fn parse(text: &str) -> Result<SettingsFile, String> {
     let said: SettingsFile = toml::from_str(text).map_err(|why| why.to_string())?;
     let openai = said.openai.as_ref();
+    let write = said.commands.write.iter().flatten();
+    if let Some(path) = write
+        .map(|path| at_home(path))
+        .find(|path| path.is_relative())
+    {
+        let path = path.display();
+        return Err(format!(
+            "commands.write: `{path}` is neither absolute nor begins with ~/"
+        ));
+    }
     if openai.is_some_and(|server| server.keep_alive.is_some()) {
         return Err(
             "openai.keep_alive: only Ollama keeps models by time; it is ollama.keep_alive".into(),
         );
+    }
+    for (name, server) in &said.mcp {
+        server.config(name)?;
     }
     Ok(said)
 }
@@ -435,6 +507,8 @@ mod tests {
                 r#"
                 model = "evil/model"
                 openai.base_url = "http://evil/v1"
+                commands = { confine = false, write = ["/"] }
+                mcp.evil.command = "evil"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -458,7 +532,9 @@ mod tests {
             .collect();
         assert_eq!(access, [Access::Deny]);
         assert_eq!(settings.openai.value.base_url, None);
-        assert_eq!(settings.ignored.len(), 4, "{:?}", settings.ignored);
+        assert_eq!(settings.reach(), Reach::default());
+        assert!(settings.mcp.is_empty());
+        assert_eq!(settings.ignored.len(), 6, "{:?}", settings.ignored);
     }
 
     #[test]

@@ -23,7 +23,11 @@ use gpak_kernel::{
     tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
-use gpak_tools::{ReadHistory, builtin, copies, repository};
+use gpak_tools::{
+    ReadHistory,
+    builtin::{self, Reach},
+    copies, repository,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -73,6 +77,7 @@ pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
 pub fn driver(
     home: &Home,
     workspace: &Path,
+    settings: &Settings,
     model: Arc<dyn Model>,
     human: Arc<dyn Human>,
     stop: CancellationToken,
@@ -83,7 +88,13 @@ pub fn driver(
     }
     let driver = driver_of_none(home, model, human, stop)?;
     Ok(Driver {
-        toolbox: toolbox(home, driver.model.profile(), &driver.journal, found.tool)?,
+        toolbox: toolbox(
+            home,
+            settings.reach(),
+            driver.model.profile(),
+            &driver.journal,
+            found.tool,
+        )?,
         repository: found.repository,
         ..driver
     })
@@ -103,7 +114,7 @@ pub fn driver_of_none(
 ) -> Result<Driver, Failure> {
     let journal = journal(home)?;
     Ok(Driver {
-        toolbox: toolbox(home, model.profile(), &journal, None)?,
+        toolbox: toolbox(home, Reach::default(), model.profile(), &journal, None)?,
         journal,
         model,
         human,
@@ -135,6 +146,7 @@ pub fn offer_delegate(driver: &mut Driver, settings: &Settings) -> Result<(), Fa
 /// The tools of this user, for such a model, with one that the workspace's repository brings.
 pub fn toolbox(
     home: &Home,
+    reach: Reach,
     model: &ModelProfile,
     journal: &Arc<dyn Journal>,
     of_repository: Option<Arc<dyn Tool>>,
@@ -142,6 +154,7 @@ pub fn toolbox(
     let mut options = builtin::Options::new(home.undo());
     options.protected = home.protected();
     options.output_bytes = output_bytes(model.window);
+    options.reach = reach;
     let mut tools = builtin::all(&options);
     // A model that is held to steps is small, and each tool it is told of makes it choose worse.
     if model.native_tools {
@@ -174,7 +187,7 @@ pub async fn sweep_copies(home: &Home, journal: &dyn Journal) -> Result<(), Fail
 
 /// How much text one call may give: with three bytes a token, a sixth of the window, so that a few
 /// results and the tools fit into it together.
-fn output_bytes(window: u32) -> usize {
+pub fn output_bytes(window: u32) -> usize {
     (window as usize / 2).clamp(2 * 1024, 16 * 1024)
 }
 

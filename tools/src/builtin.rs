@@ -24,6 +24,8 @@ mod search;
 mod shell;
 
 pub(crate) use change::{remove_folders, restore};
+pub use shell::Reach;
+
 /// Bytes of the list of files that is told with a task.
 const OVERVIEW: usize = 2048;
 
@@ -39,6 +41,8 @@ pub struct Options {
     pub output_bytes: usize,
     /// Bounds of `run_command`.
     pub command: CommandLimits,
+    /// Where commands may write.
+    pub reach: Reach,
 }
 
 /// Bounds of `run_command`.
@@ -71,6 +75,7 @@ impl Options {
             protected: Vec::new(),
             output_bytes: 8 * 1024,
             command: CommandLimits::default(),
+            reach: Reach::default(),
         }
     }
 }
@@ -82,7 +87,7 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
     protected.push(undo.dir().to_owned());
     let desk = Arc::new(Desk {
         undo,
-        protected,
+        protected: protected.clone(),
         output_bytes: options.output_bytes.max(1024),
     });
     let mut tools: Vec<Arc<dyn Tool>> = vec![
@@ -109,7 +114,11 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
             files::delete::spec(),
             files::delete::plan,
         )),
-        Arc::new(shell::RunCommand::new(options.command)),
+        Arc::new(shell::RunCommand::new(
+            options.command,
+            options.reach.clone(),
+            protected,
+        )),
     ];
     tools.extend(control::all());
     tools

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `list_files`, `read_file`, `search_files` | pure | look at the workspace |
 //! | `write_file`, `edit_file`, `move_file`, `delete_file` | reversible | change it, and can put it back |
-//! | `run_command` | irreversible | whatever a shell does |
+//! | `run_command` | irreversible | whatever a shell does, in reach of the workspace |
 //! | `update_plan`, `ask_user`, `finish`, `pin_fact` | control | speak to the machine, which answers them itself |
 //!
 //! Beside them, [`ReadHistory`] reads what a run said and saw out of its journal, and [`repository`] reads
@@ -42,8 +42,13 @@
 pub mod builtin;
 mod check;
 pub mod copies;
+mod group;
 mod history;
+mod kept;
+pub mod mcp;
 pub mod repository;
+mod schema;
+pub mod script;
 mod spelling;
 mod staged;
 mod text;

@@ -260,6 +260,6 @@ mod tests {
                 && text.contains("not solved: fix-mean (tuning): `python3 check.py`"),
             "{text}"
         );
-        assert_eq!(report.json()["held_out"]["tasks"], 20);
+        assert_eq!(report.json()["held_out"]["tasks"], 40);
     }
 }

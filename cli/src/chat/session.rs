@@ -11,7 +11,7 @@ use gpak_kernel::{
     policy::{Budget, Permissions},
     run::{Driver, Ended, Resumption, State, undo},
 };
-use gpak_tools::UndoStore;
+use gpak_tools::{UndoStore, mcp::Servers};
 
 use super::{
     commands::{self, Command},
@@ -24,6 +24,7 @@ use crate::{
     commands::{run, undo::check_unchanged},
     failure::{DONE, Failure, INTERRUPTED},
     home::Home,
+    mcp,
     settings::Settings,
     show::live,
     wire,
@@ -49,6 +50,8 @@ pub struct Session<'a> {
     pub mind: wire::Mind,
     /// Drives the run.
     pub driver: Driver,
+    /// The user's MCP servers.
+    pub servers: Servers,
     /// The run, once something was said.
     pub run: Option<RunId>,
     /// What the run was last told it may do.
@@ -61,6 +64,7 @@ impl Session<'_> {
     /// Has the conversation, beginning with what is wished for if anything is.
     pub async fn talk(mut self, wish: Option<Wish>) -> Result<u8, Failure> {
         let talked = self.until_left(wish).await;
+        self.servers.close().await;
         self.desk.lines.let_go();
         talked
     }
@@ -248,8 +252,16 @@ impl Session<'_> {
         let profile = mind.model.profile().clone();
         let human = self.driver.human.clone();
         let model = mind.model.clone();
-        self.driver = wire::driver(self.home, &self.workspace, model, human, stop)?;
+        self.driver = wire::driver(
+            self.home,
+            &self.workspace,
+            &self.settings,
+            model,
+            human,
+            stop,
+        )?;
         wire::offer_delegate(&mut self.driver, &self.settings)?;
+        mcp::offer(&mut self.driver, &self.servers)?;
         self.mind = mind;
         eprintln!("from now on: {}", profile.id());
         let mut facts = locked(&self.facts);

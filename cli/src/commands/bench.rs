@@ -12,7 +12,7 @@ use gpak_kernel::{
     policy::{Budget, Permissions},
     run::{Driver, Ended, Machine, Nobody, Resumption, SystemClock},
 };
-use gpak_tools::copies;
+use gpak_tools::{builtin::Reach, copies};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -271,7 +271,7 @@ async fn run_task(
 ) -> Result<Attempt, Failure> {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let driver = Driver {
-        toolbox: wire::toolbox(home, model.profile(), &journal, None)?,
+        toolbox: wire::toolbox(home, Reach::default(), model.profile(), &journal, None)?,
         journal,
         model: model.clone(),
         human: Arc::new(Nobody),

@@ -66,10 +66,27 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         line("budget.minutes", &settings.minutes),
     ];
     lines.extend(ways(settings));
+    let paths = serde_json::json!(settings.write.value).to_string();
+    lines.push(line("commands.confine", &settings.confine));
+    lines.push((
+        "commands.write".to_owned(),
+        paths,
+        settings.write.origin.to_string(),
+    ));
     for (provider, server) in [("openai", &settings.openai), ("ollama", &settings.ollama)] {
         lines.extend(server.value.lines().into_iter().map(|(name, value)| {
             (
                 format!("{provider}.{name}"),
+                value,
+                server.origin.to_string(),
+            )
+        }));
+    }
+    for (name, server) in &settings.mcp {
+        let said = server.value.lines().into_iter();
+        lines.extend(said.map(|(setting, value)| {
+            (
+                format!("mcp.{name}.{setting}"),
                 value,
                 server.origin.to_string(),
             )

@@ -6,6 +6,7 @@ use gpak_kernel::{
     journal::RunFilter,
     model::catalogue::{Network, State},
 };
+use gpak_tools::builtin::Reach;
 use nix::sys::{resource, statvfs};
 
 use crate::{
@@ -13,8 +14,9 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure},
     home::Home,
+    mcp,
     settings::Settings,
-    wire,
+    show, wire,
 };
 
 /// Free space below which the default model and its journal do not fit.
@@ -75,6 +77,8 @@ pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure
         journal(home).await,
         workspace(home, place),
     ];
+    findings.push(commands(home, place));
+    findings.extend(mcp_servers(home, place).await?);
     findings.push(memory());
     findings.push(real_time());
     findings.push(pip().await);
@@ -222,6 +226,77 @@ fn workspace(home: &Home, place: &Path) -> Finding {
             "tasks that only read work; for others, use a folder of your own",
         ),
     }
+}
+
+/// How far commands reach. Settings that cannot be read are told of elsewhere.
+fn commands(home: &Home, place: &Path) -> Finding {
+    let confined = Settings::read(home, place).is_ok_and(|settings| settings.confine.value);
+    match (confined, Reach::can_be_enforced()) {
+        (true, true) => good(
+            "commands",
+            "can write only in the workspace, temporary folders and caches of build tools",
+        ),
+        (true, false) => missing(
+            "commands",
+            "can write wherever you can: this system has no Landlock",
+            "Linux 5.13 or newer has it; until then look at each command before you allow it",
+        ),
+        (false, _) => missing(
+            "commands",
+            "can write wherever you can, as the settings say",
+            "set commands.confine = true, and name in commands.write what else they need",
+        ),
+    }
+}
+
+/// Starts each MCP server and lists its tools.
+async fn mcp_servers(home: &Home, place: &Path) -> Result<Vec<Finding>, Failure> {
+    // What is wrong with the settings is told elsewhere.
+    let Ok(settings) = Settings::read(home, place) else {
+        return Ok(Vec::new());
+    };
+    let servers = mcp::servers(home, &settings, 0, false, indicatif::ProgressBar::hidden())?;
+    let looked = servers.look().await;
+    let mut changes = servers.changes();
+    servers.close().await;
+    let findings = looked.into_iter().map(|health| {
+        let name = &health.server;
+        let is_changed = changes.iter().position(|(server, _)| server == name);
+        let (tools, left_out) = (health.tools, health.left_out.len());
+        match (
+            health.protocol,
+            is_changed.map(|at| changes.swap_remove(at)),
+        ) {
+            (Err(why), _) => bad(
+                "mcp",
+                format!("{name}: {}", show::plain(&why.to_string())),
+                format!("mend [mcp.{name}] in the settings, or set its `enabled` to false"),
+            ),
+            (Ok(_), Some((_, changes))) => missing(
+                "mcp",
+                format!(
+                    "{name}: {} changed since you accepted them",
+                    show::counted(changes.len() as u64, "tool")
+                ),
+                "gpak run or gpak chat at a terminal shows what changed and asks",
+            ),
+            (Ok(protocol), None) => {
+                let left_out = match left_out {
+                    0 => String::new(),
+                    some => format!(
+                        ", {some} more cannot be used: {}",
+                        show::plain(&health.left_out.join("; "))
+                    ),
+                };
+                let tools = show::counted(tools as u64, "tool");
+                good(
+                    "mcp",
+                    format!("{name}: {tools}{left_out} (protocol {protocol})"),
+                )
+            }
+        }
+    });
+    Ok(findings.collect())
 }
 
 fn memory() -> Finding {

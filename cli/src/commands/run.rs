@@ -21,7 +21,7 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure, INTERRUPTED, NEEDS_APPROVAL, OUT_OF_BUDGET},
     home::Home,
-    human,
+    human, mcp,
     settings::Settings,
     show::{self, live},
     wire,
@@ -54,22 +54,20 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     };
     let session = Session::new(json, attended);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
+    let manner = session.manner(settings.yes.value);
+    let servers = mcp::join(&mut driver, home, &settings, manner).await?;
     wire::sweep_copies(home, driver.journal.as_ref()).await?;
     let run = RunId::random();
     driver.create(run, spec).await?;
-    session
-        .drive(
-            &driver,
-            Some(&mind),
-            run,
-            Resumption {
-                attended,
-                ..Resumption::default()
-            },
-        )
-        .await
+    let resumption = Resumption {
+        attended,
+        ..Resumption::default()
+    };
+    let ended = session.drive(&driver, Some(&mind), run, resumption).await;
+    servers.close().await;
+    ended
 }
 
 /// Says now, and not once the work is done, that a check can never succeed.
@@ -117,9 +115,13 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
     wire::offer_delegate(&mut driver, &settings)?;
-    session.drive(&driver, Some(&mind), run, resumption).await
+    let manner = session.manner(args.bounds.yes || spec.permissions.yes);
+    let servers = mcp::join(&mut driver, home, &settings, manner).await?;
+    let ended = session.drive(&driver, Some(&mind), run, resumption).await;
+    servers.close().await;
+    ended
 }
 
 /// A run that is over says again how it ended: the process that drove it may have died just then.
@@ -258,6 +260,15 @@ impl Session {
             Arc::new(human::Terminal { spinner })
         } else {
             Arc::new(Nobody)
+        }
+    }
+
+    /// How MCP servers meet the user.
+    fn manner(&self, yes: bool) -> mcp::Manner {
+        mcp::Manner {
+            yes,
+            attended: self.attended,
+            progress: self.live.spinner(),
         }
     }
 

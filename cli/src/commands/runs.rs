@@ -15,6 +15,7 @@ use crate::{
     commands::{print_json, run::Session},
     failure::{DONE, FAILED, Failure, file},
     home::Home,
+    settings::Settings,
     show::{self, tree},
     wire,
 };
@@ -191,7 +192,15 @@ async fn again(
     spec.parent = None;
     spec.attended = false;
     let (nobody, stop) = (Arc::new(Nobody), Default::default());
-    let driver = wire::driver(home, &workspace, Arc::new(recorded), nobody, stop)?;
+    let settings = Settings::read(home, &workspace)?;
+    let driver = wire::driver(
+        home,
+        &workspace,
+        &settings,
+        Arc::new(recorded),
+        nobody,
+        stop,
+    )?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     let session = Session::new(json, false);

@@ -1,18 +1,16 @@
 //! `run_command`: a shell command in the workspace.
 //!
-//! A command is not confined to the workspace and cannot be undone; that is what its effect says and
-//! the gate asks about. What it starts is in one process group of its own, which is killed when the
+//! A command cannot be undone; that is what its effect says and the gate asks about. Where it may write
+//! is said in [`reach`]. What it starts is in one process group of its own, which is killed when the
 //! command ends, runs out of time, or nobody waits for it any more. (A process that leaves the group
 //! by `setsid` escapes that, but is not waited for.)
 
-use std::{io, os::fd::OwnedFd, process::Stdio, time::Duration};
+mod reach;
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
 use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -22,16 +20,26 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use reach::Reach;
+
 use super::{CommandLimits, arguments};
-use crate::{text::many, workspace::rejected};
+use crate::{group::Group, kept::Kept, text::many, workspace::rejected};
 
 /// How long output is still awaited once the command has ended and its group was killed.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// How to see what was left out of a command's output.
+const MORE: &str = "; to see them, write the output to a file and read that";
+
+/// Behind the output of a command that was not let.
+const NARROW: &str = "\n(Commands can write only in the workspace, in temporary folders and in the caches of build tools; `commands.write` in the user's settings names more.)";
 
 /// Runs shell commands.
 pub(super) struct RunCommand {
     spec: ToolSpec,
     limits: CommandLimits,
+    reach: Reach,
+    protected: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +49,7 @@ struct Args {
 }
 
 impl RunCommand {
-    pub(super) fn new(limits: CommandLimits) -> Self {
+    pub(super) fn new(limits: CommandLimits, reach: Reach, protected: Vec<PathBuf>) -> Self {
         let (usual, longest) = (limits.timeout.as_secs(), limits.longest.as_secs());
         let spec = super::spec(
             "run_command",
@@ -56,13 +64,49 @@ impl RunCommand {
             }),
             1,
         );
-        Self { spec, limits }
+        Self {
+            spec,
+            limits,
+            reach,
+            protected,
+        }
     }
 
     fn timeout(&self, args: &Args) -> Duration {
         args.timeout_seconds
             .map_or(self.limits.timeout, Duration::from_secs)
             .min(self.limits.longest)
+    }
+
+    fn start(&self, command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Receiver)> {
+        // One pipe for both outputs keeps the order in which they were written.
+        let (ours, theirs) = io::pipe()?;
+        let mut sh = Command::new("sh");
+        sh.arg("-c")
+            .arg(command)
+            .current_dir(&context.workspace)
+            .stdin(Stdio::null())
+            .stdout(theirs.try_clone()?)
+            .stderr(theirs)
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if is_secret(&name.to_string_lossy()) {
+                sh.env_remove(name);
+            }
+        }
+        // Nobody is there to page through output or to type a password.
+        sh.env("PAGER", "cat")
+            .env("GIT_PAGER", "cat")
+            .env("GIT_TERMINAL_PROMPT", "0");
+        sh.env("TERM", "dumb").env("NO_COLOR", "1");
+        // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
+        let child = self.reach.start(sh, &context.workspace, &self.protected)?;
+        let running = Running {
+            group: Group::of(&child),
+            child,
+        };
+        Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
     }
 }
 
@@ -80,7 +124,7 @@ impl Tool for RunCommand {
             ));
         }
         let timeout = self.timeout(&args);
-        let (mut running, mut pipe) = start(&args.command, context).map_err(|e| {
+        let (mut running, mut pipe) = self.start(&args.command, context).map_err(|e| {
             ToolError::Fatal(format!(
                 "sh cannot be started in {}: {e}",
                 context.workspace.display()
@@ -92,13 +136,16 @@ impl Tool for RunCommand {
             .await;
         let ended =
             ended.map_err(|e| ToolError::Unknown(format!("the command was lost sight of: {e}")))?;
-        let printed = output.text();
+        let printed = output.text(MORE);
         match ended {
             Some(status) => {
-                let text = match printed.as_str() {
+                let mut text = match printed.as_str() {
                     "" => format!("{}, no output", describe(status)),
                     printed => format!("{}\n{printed}", describe(status)),
                 };
+                if !status.success() && self.reach.is_narrow() && was_denied(&printed) {
+                    text += NARROW;
+                }
                 let data = json!({"exit_code": status.code()});
                 Ok(ToolOutput {
                     data: Some(data),
@@ -122,42 +169,6 @@ impl Tool for RunCommand {
         let args: Args = arguments(&call.args).ok()?;
         Some(args.command)
     }
-}
-
-fn start(command: &str, context: &ToolContext) -> io::Result<(Running, pipe::Receiver)> {
-    // One pipe for both outputs keeps the order in which they were written.
-    let (ours, theirs) = io::pipe()?;
-    let mut sh = Command::new("sh");
-    sh.arg("-c")
-        .arg(command)
-        .current_dir(&context.workspace)
-        .stdin(Stdio::null())
-        .stdout(theirs.try_clone()?)
-        .stderr(theirs)
-        .process_group(0)
-        .kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if is_secret(&name.to_string_lossy()) {
-            sh.env_remove(name);
-        }
-    }
-    // Nobody is there to page through output or to type a password.
-    sh.env("PAGER", "cat")
-        .env("GIT_PAGER", "cat")
-        .env("GIT_TERMINAL_PROMPT", "0");
-    sh.env("TERM", "dumb").env("NO_COLOR", "1");
-    let child = sh.spawn()?;
-    // Our ends of the pipe for writing go with `sh`, so that it ends when theirs do.
-    drop(sh);
-    let group = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .map(Pid::from_raw);
-    let running = Running {
-        group: Group(group),
-        child,
-    };
-    Ok((running, pipe::Receiver::from_owned_fd(OwnedFd::from(ours))?))
 }
 
 /// A command with all that it started.
@@ -202,70 +213,6 @@ impl Running {
     }
 }
 
-/// A process group, killed when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
-            // It fails if none of the group is left, which is as well.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Output, of which the beginning and the end are kept.
-struct Kept {
-    room: usize,
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    left_out: u64,
-}
-
-impl Kept {
-    fn new(room: usize) -> Self {
-        Self {
-            room: room / 2,
-            head: Vec::new(),
-            tail: std::collections::VecDeque::new(),
-            left_out: 0,
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let room = self.room - self.head.len();
-        let (first, rest) = bytes.split_at(room.min(bytes.len()));
-        self.head.extend_from_slice(first);
-        self.tail.extend(rest);
-        let over = self.tail.len().saturating_sub(self.room);
-        self.tail.drain(..over);
-        self.left_out += over as u64;
-    }
-
-    fn text(&self) -> String {
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        if self.left_out == 0 {
-            let all = [self.head.as_slice(), &tail].concat();
-            return String::from_utf8_lossy(&all).trim_end().to_owned();
-        }
-        // What was cut may have been cut within a character.
-        let head = String::from_utf8_lossy(&self.head);
-        let tail = String::from_utf8_lossy(&tail);
-        format!(
-            "{}\n…truncated: {} left out here; to see them, write the output to a file and read that…\n{}",
-            head.trim_end_matches('\u{fffd}'),
-            many(self.left_out, "byte"),
-            tail.trim_start_matches('\u{fffd}').trim_end()
-        )
-    }
-}
-
 fn describe(status: std::process::ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -273,6 +220,13 @@ fn describe(status: std::process::ExitStatus) -> String {
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
+}
+
+/// Whether a command seems to have failed because it was not let.
+fn was_denied(printed: &str) -> bool {
+    ["Permission denied", "EACCES", "permission denied"]
+        .iter()
+        .any(|said| printed.contains(said))
 }
 
 /// Whether a variable of this name is kept from commands.
@@ -311,23 +265,5 @@ mod tests {
         ] {
             assert!(!is_secret(name), "{name}");
         }
-    }
-
-    #[test]
-    fn of_long_output_the_beginning_and_the_end_are_kept() {
-        let mut kept = Kept::new(10);
-        kept.add(b"abc");
-        assert_eq!(kept.text(), "abc");
-        kept.add(b"defghij");
-        assert_eq!(kept.text(), "abcdefghij");
-        for _ in 0..1000 {
-            kept.add(b"0123456789");
-        }
-        let text = kept.text();
-        assert!(
-            text.starts_with("abcde\n…truncated: 10000 bytes left out"),
-            "{text}"
-        );
-        assert!(text.ends_with("\n56789"), "{text}");
     }
 }

@@ -21,9 +21,9 @@ use super::{
 /// How often a guest that computes is looked at, and lets others on its thread go first.
 const TICK: Duration = Duration::from_millis(5);
 /// Stack of a guest, in bytes; a deeper recursion is a trap.
-const GUEST_STACK: usize = 512 * 1024;
+const GUEST_STACK: usize = 1024 * 1024;
 /// Stack of a guest and the host functions that it calls, in bytes. Mapped, and used as far as needed.
-const STACK: usize = 2 * 1024 * 1024;
+const STACK: usize = 3 * 1024 * 1024;
 /// Resources of the host that a guest may hold at once.
 const HANDLES: usize = 1000;
 

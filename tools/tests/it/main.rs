@@ -19,6 +19,7 @@ mod hostile;
 mod list;
 mod read;
 mod repository;
+mod script;
 mod search;
 mod shell;
 mod undo;

@@ -1,6 +1,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use gpak_kernel::tool::ToolError;
+use gpak_tools::builtin::Reach;
 use serde_json::json;
 
 use crate::bench::{Bench, until};
@@ -178,4 +179,104 @@ async fn an_empty_command_is_refused() {
     let bench = Bench::new();
     let made = bench.make(1, "run_command", json!({"command": "  "})).await;
     assert!(matches!(made, Err(ToolError::Rejected(_))), "{made:?}");
+}
+
+/// A folder that is neither in a workspace nor a temporary one.
+fn elsewhere() -> tempfile::TempDir {
+    let home = std::env::home_dir().unwrap();
+    let dir = tempfile::tempdir_in(&home).unwrap();
+    let temporary = std::env::temp_dir();
+    assert!(
+        !dir.path().starts_with("/tmp") && !dir.path().starts_with(&temporary),
+        "these tests need a home folder that is not a temporary one, and it is {}",
+        home.display()
+    );
+    dir
+}
+
+#[tokio::test]
+async fn a_command_writes_in_the_workspace_and_not_elsewhere() {
+    if !Reach::can_be_enforced() {
+        println!("DID NOT RUN: this kernel has no Landlock");
+        return;
+    }
+    let outside = elsewhere();
+    let (keep, new) = (outside.path().join("keep"), outside.path().join("new"));
+    fs::write(&keep, "kept").unwrap();
+    let (keep_at, new_at) = (keep.display(), new.display());
+    let bench = Bench::new();
+    for (number, command) in (1..).zip([
+        format!("echo x > {new_at}"),
+        format!("echo x >> {keep_at}"),
+        format!("rm {keep_at}"),
+        format!("mv {keep_at} ."),
+        format!("truncate -s 0 {keep_at}"),
+        format!("mkdir {new_at}"),
+        format!("ln -s {keep_at} link; echo x > link"),
+        format!("sh -c 'sh -c \"rm -rf {}\"'", outside.path().display()),
+        format!("(setsid sh -c 'echo x > {new_at}'); test -e {new_at}"),
+    ]) {
+        let text = bench
+            .call(number, "run_command", json!({"command": command}))
+            .await;
+        assert!(!text.starts_with("exit code 0"), "{command}: {text}");
+        assert_eq!(fs::read_to_string(&keep).unwrap(), "kept", "{command}");
+        assert!(!new.exists(), "{command}");
+    }
+    let command = format!(
+        "cat {keep_at} > here && mkdir -p a/b && mv here a/b/ && echo to > $(mktemp) && echo > /dev/null"
+    );
+    let text = bench
+        .call(20, "run_command", json!({"command": command}))
+        .await;
+    assert_eq!(text, "exit code 0, no output");
+    assert_eq!(bench.get("a/b/here"), "kept");
+}
+
+#[tokio::test]
+async fn who_is_not_let_is_told_and_the_settings_can_let() {
+    let outside = elsewhere();
+    let file = outside.path().join("file");
+    let command = json!({"command": format!("echo x > {}", file.display())});
+    if Reach::can_be_enforced() {
+        let text = Bench::new().call(1, "run_command", command.clone()).await;
+        assert!(text.contains("commands.write"), "{text}");
+    }
+    for reach in [
+        Reach::Everywhere,
+        Reach::Workspace {
+            and: vec![outside.path().to_owned(), "/not/there".into()],
+        },
+    ] {
+        let bench = Bench::with(|options| options.reach = reach);
+        let text = bench.call(1, "run_command", command.clone()).await;
+        assert_eq!(text, "exit code 0, no output");
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_protected_is_not_written_in_a_folder_that_may_be() {
+    if !Reach::can_be_enforced() {
+        println!("DID NOT RUN: this kernel has no Landlock");
+        return;
+    }
+    let outside = elsewhere();
+    let own = outside.path().join("app/gpak");
+    fs::create_dir_all(&own).unwrap();
+    fs::create_dir(outside.path().join("app/other")).unwrap();
+    let bench = Bench::with(|options| {
+        options.protected.push(own.clone());
+        options.reach = Reach::Workspace {
+            and: vec![outside.path().to_owned()],
+        };
+    });
+    let touch =
+        |name: &str| json!({"command": format!("touch {}", outside.path().join(name).display())});
+    let text = bench
+        .call(1, "run_command", touch("app/gpak/config.toml"))
+        .await;
+    assert!(text.starts_with("exit code 1"), "{text}");
+    let text = bench.call(2, "run_command", touch("app/other/file")).await;
+    assert_eq!(text, "exit code 0, no output");
 }

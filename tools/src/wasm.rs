@@ -16,7 +16,6 @@ mod net;
 mod package;
 mod packages;
 pub(crate) mod sandbox;
-pub(crate) mod schema;
 mod secrets;
 mod stop;
 mod tool;

@@ -2,10 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use gpak_kernel::{
-    model::CallId,
-    tool::{Effect, ToolContext, ToolError},
-};
+use gpak_kernel::tool::{Effect, ToolContext, ToolError};
 
 use super::{
     Asks, Secrets,
@@ -52,7 +49,6 @@ pub(crate) struct Host {
 #[derive(Debug, Clone)]
 pub(crate) struct Calling {
     pub(crate) context: ToolContext,
-    pub(crate) call: CallId,
     /// What the tool says it does to the world. It is held to that.
     pub(crate) effect: Effect,
     pub(crate) can_compensate: bool,

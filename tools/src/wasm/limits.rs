@@ -105,11 +105,6 @@ impl Meter {
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused
     }
-
-    /// Memory taken, in bytes.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory
-    }
 }
 
 impl ResourceLimiter for Meter {

@@ -15,12 +15,13 @@ use super::{
     bindings::gpak::tool::types,
     code::{Code, Given, Said},
     host::{Calling, Host, House},
-    package, schema,
+    package,
     stop::Stopped,
 };
 use crate::{
     UndoStore,
     builtin::blocking,
+    schema,
     staged::{fresh_record, put_back},
     undo::Record,
     workspace::{Temp, Workspace, rejected},
@@ -129,7 +130,7 @@ impl PackagedTool {
             undo.put(&context.run, &call.id, &record)?;
         }
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-        let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
+        let host = Host::for_call(self.of.house.clone(), self.calling(context))?;
         let asked = self.asked(call, context);
         let given = code.invoke(host, self.of.limits(), &asked).await;
         let Given { result, mut host } = given.map_err(|why| self.unusable(&why))?;
@@ -176,10 +177,9 @@ impl PackagedTool {
         .await
     }
 
-    fn calling(&self, call: &Call, context: &ToolContext) -> Calling {
+    fn calling(&self, context: &ToolContext) -> Calling {
         Calling {
             context: context.clone(),
-            call: call.id,
             effect: self.described.spec.effect,
             can_compensate: self.described.can_compensate,
         }
@@ -264,7 +264,7 @@ impl Tool for PackagedTool {
         let mut said = Vec::new();
         if self.described.can_compensate {
             let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
-            let host = Host::for_call(self.of.house.clone(), self.calling(call, context))?;
+            let host = Host::for_call(self.of.house.clone(), self.calling(context))?;
             let asked = self.asked(call, context);
             let given = code
                 .compensate(host, self.of.limits(), &asked, &record.said)

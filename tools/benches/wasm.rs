@@ -139,6 +139,13 @@ async fn memory(calls: usize) {
     let spin = guest("spin").invoke("(loop $l (br $l)) unreachable");
     let spin = home.tool(&spin, "[limits]\ntime_ms = 600000").await;
     let asked = call(&spin, json!({}));
+    // Loaded, and one of them come and gone.
+    let loading = spin.call(&asked, &home.context);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), loading)
+            .await
+            .is_err()
+    );
     let before = resident();
     let mut live = Vec::new();
     for _ in 0..LIVE {

@@ -6,4 +6,5 @@ pub mod guest;
 pub mod home;
 
 mod packages;
+mod undo;
 mod values;

@@ -97,12 +97,7 @@ impl Imports {
             "http" => &[Capability::Http],
             "fs" => &[Capability::Files],
             "kv" => &[Capability::Values],
-            "invoke-tool" => {
-                return Err(WasmError::Component(format!(
-                    "the component imports {name}, and this gpak does not let tools call others yet; \
-                     leave it out"
-                )));
-            }
+            "invoke-tool" => &[Capability::Invoke],
             _ => return Err(foreign(name)),
         };
         self.interfaces.insert(interface.to_owned());

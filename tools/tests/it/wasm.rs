@@ -5,6 +5,7 @@ mod files;
 pub mod guest;
 pub mod home;
 
+mod nested;
 mod packages;
 mod undo;
 mod values;

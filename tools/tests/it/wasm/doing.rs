@@ -217,3 +217,17 @@ impl Sends {
             ))
     }
 }
+
+/// A tool that calls another with that input, and gives what that gave.
+pub fn invokes(tool: &str, input: &str) -> Guest {
+    base("invokes")
+        .imports(&import("invoke-tool", "invoke", "i32 i32 i32 i32 i32"))
+        .fields(&text(FIRST, tool))
+        .fields(&text(SECOND, input))
+        .invoke(&format!(
+            "(call $invoke (i32.const {FIRST}) (i32.const {}) (i32.const {SECOND}) (i32.const {}) (i32.const {ANSWER})) {}",
+            tool.len(),
+            input.len(),
+            bytes_or_why(ANSWER + 4)
+        ))
+}

@@ -179,7 +179,7 @@ impl Guest {
     (br $grow)))
   (local.get $at))
 (func (export "describe") (result i32) {locals} {describe})
-(func $invoke (export "invoke") {call} (result i32) {locals} {invoke})
+(func (export "invoke") {call} (result i32) {locals} {invoke})
 "#,
             imports = self.imports,
             pages = self.pages,

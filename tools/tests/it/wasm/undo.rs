@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{doing::writes, files::WRITE, guest::guest, home::Home};
 
-async fn driver(home: &Home, lines: Vec<Line>) -> Driver {
+pub async fn driver(home: &Home, lines: Vec<Line>) -> Driver {
     let mut tools = builtin::all(&builtin::Options::new(home.path("data/undo")));
     let books = guest("books")
         .gives(r#""room 7""#)
@@ -38,7 +38,7 @@ async fn driver(home: &Home, lines: Vec<Line>) -> Driver {
 }
 
 /// Runs it to its end.
-async fn drive(driver: &Driver, home: &Home) -> RunId {
+pub async fn drive(driver: &Driver, home: &Home) -> RunId {
     let run = RunId::random();
     let spec = RunSpec {
         task: "do it".to_owned(),

@@ -36,20 +36,20 @@ pub(super) struct Desk {
     requests: mpsc::Sender<Asked>,
 }
 
+/// What a tool that asked is told.
+type Answer = Result<ToolOutput, String>;
+
 /// What a tool asked for.
 pub(super) struct Asked {
     by: CallId,
     call: ToolCall,
-    answer: oneshot::Sender<Result<ToolOutput, String>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// What came of a call, to be journaled before anybody learns of it.
 pub(super) struct Made {
     pub(super) events: Vec<Event>,
-    answer: Option<(
-        oneshot::Sender<Result<ToolOutput, String>>,
-        Result<ToolOutput, String>,
-    )>,
+    answer: Option<(oneshot::Sender<Answer>, Answer)>,
 }
 
 /// Calls another tool, from within a tool that is being called. JSON in, as its schema wants it.

@@ -52,15 +52,14 @@ async fn what_a_tool_replaces_moves_and_removes_is_put_back() {
     let path = |name: &str| home.workspace().join(name);
     fs::write(path("a.txt"), "old").unwrap();
     fs::create_dir(path("empty")).unwrap();
-    let mut number = 0;
-    for (doing, changed) in [
+    let all = [
         (writes("a.txt", "new"), "a.txt"),
         (moves("a.txt", "b/c.txt"), "a.txt"),
         (with_path("remove", "a.txt"), "a.txt"),
         (with_path("remove", "empty"), "empty"),
         (with_path("make-folder", "new/folder"), "new/folder"),
-    ] {
-        number += 1;
+    ];
+    for (number, (doing, changed)) in (1..).zip(all) {
         let tool = home.tool(&doing, WRITE).await;
         let before = fs::read(path(changed)).ok();
         let asked = Call {

@@ -191,9 +191,9 @@ impl Guest {
             invoke = self.invoke,
         );
         if let Some(body) = &self.compensate {
-            let _ = write!(
+            let _ = writeln!(
                 wat,
-                "(func (export \"compensate\") {call} (param $output i32) (param $output_len i32) (result i32) {locals} {body})\n"
+                "(func (export \"compensate\") {call} (param $output i32) (param $output_len i32) (result i32) {locals} {body})"
             );
         }
         wat.push(')');

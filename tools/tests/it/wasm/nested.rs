@@ -4,7 +4,6 @@ use std::{fs, sync::Arc};
 
 use gpak_kernel::{
     event::{CallOutcome, Event},
-    journal::Journal as _,
     model::scripted::Line,
     tool::Tool,
 };

@@ -148,6 +148,10 @@ fn link(
         };
         linked.map_err(|why| WasmError::Engine(format!("{why:#}")))?;
     }
+    if imports.capabilities.contains(&Capability::Wasi) {
+        let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker);
+        linked.map_err(|why| WasmError::Engine(format!("{why:#}")))?;
+    }
     linker
         .instantiate_pre(component)
         .map_err(|why| foreign(&why))

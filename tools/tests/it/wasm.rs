@@ -9,3 +9,4 @@ mod nested;
 mod packages;
 mod undo;
 mod values;
+mod wasi;

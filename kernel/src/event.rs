@@ -190,6 +190,17 @@ pub enum Event {
         /// Milliseconds it took.
         ms: u64,
     },
+    /// A tool called another one, and this came of it.
+    NestedCalled {
+        /// The call whose tool asked for it.
+        by: CallId,
+        /// What was called.
+        call: ToolCall,
+        /// What came of it.
+        outcome: CallOutcome,
+        /// Milliseconds it took.
+        ms: u64,
+    },
     /// A call must be approved, and the user is asked.
     ApprovalRequested {
         /// The call.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod child;
 mod driver;
 mod machine;
+pub mod nested;
 mod own;
 mod progress;
 pub mod replay;

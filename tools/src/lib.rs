@@ -15,6 +15,8 @@
 //! [`copies::all`] makes those that only the machine calls, to try several ways in copies of the
 //! workspace; [`unstartable`] knows what no check can be.
 //!
+//! [`wasm`] has the tools that users bring.
+//!
 //! Three things hold for all tools for files:
 //!
 //! - **Inside the workspace.** A path is resolved once, through a handle of the workspace folder. No

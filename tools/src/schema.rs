@@ -6,6 +6,16 @@ use serde_json::{Map, Value};
 const BYTES: usize = 64 * 1024;
 const PARTS: usize = 20_000;
 
+/// Reads the text of a schema. The error follows "the input schema of NAME".
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
+    if text.len() > BYTES {
+        return Err(format!("has {} bytes; {BYTES} are allowed", text.len()));
+    }
+    let schema = serde_json::from_str(text).map_err(|why| format!("is no JSON: {why}"))?;
+    check(&schema)?;
+    Ok(schema)
+}
+
 /// Whether this is a schema that can be used safely.
 pub(crate) fn check(schema: &Value) -> Result<(), String> {
     if !schema.is_object() {

@@ -96,7 +96,8 @@ impl Staged {
     }
 
     /// Where a path as somebody wrote it leads, with links followed, whether it is there or will be.
-    pub(crate) fn locate(&self, raw: &str) -> Result<Inside, ToolError> {
+    /// To be read or, if `writing`, changed: that decides what is said of a path that is neither.
+    pub(crate) fn locate(&self, raw: &str, writing: bool) -> Result<Inside, ToolError> {
         let path = self.workspace.parse(raw)?;
         match self.workspace.locate(&path) {
             Ok(real) => Ok(real),
@@ -104,7 +105,7 @@ impl Staged {
             // It may be there soon; what protects a path from being written hides it here.
             Err(why) => match self.workspace.place(&path) {
                 Ok(place) => Ok(place.path().clone()),
-                Err(_) => Err(why),
+                Err(refused) => Err(if writing { refused } else { why }),
             },
         }
     }

@@ -1,4 +1,16 @@
 //! Tools that users bring: components of the worlds in `tools/wit`, in a sandbox.
+//!
+//! - A **package** is a folder with a `tool.toml` ([`Manifest`]) that says what it asks for ([`Asks`]).
+//!   [`Packages::read`] looks at it, [`Packages::add`] keeps it with what the user granted, and
+//!   [`Packages::offer`] gives its tools to a run. Nothing is read or compiled before a first call.
+//! - **What it was is what it is.** A component or manifest that changed since is refused ([`WasmError`]).
+//! - **What is not granted is not there.** A component that imports more than it asks for is not added; one
+//!   that imports more than was granted is not loaded. A tool is held to its effect, too: one that says it
+//!   changes nothing sends no POST and keeps no value.
+//! - **One call, one sandbox.** Each has its own memory and time ([`Limits`]), and dropping its future ends
+//!   it. What goes wrong is an error that the model can read ([`Stopped`]).
+//! - **Files are changed at the end of a call or not at all**, and put back by the host when it is undone.
+//!   Compiling has no time limit; components over 48 MiB are refused instead.
 
 mod asks;
 mod bindings;
@@ -16,7 +28,6 @@ mod net;
 mod package;
 mod packages;
 pub(crate) mod sandbox;
-pub(crate) mod schema;
 mod secrets;
 mod stop;
 mod tool;

@@ -9,11 +9,13 @@ use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     check,
     machine::{Machine, Next, Waiting},
+    nested,
     state::State,
 };
 use crate::{
@@ -411,20 +413,29 @@ impl<'a> Drive<'a> {
         self.commit(started.collect()).await?;
         let context = self.context();
         let driver = self.driver;
+        let (asking, mut asked) = mpsc::channel(1);
         let mut running: FuturesUnordered<_> = calls
             .into_iter()
-            .map(|call| make(driver.toolbox.get(&call.name).cloned(), call, &context))
+            .map(|call| nested::make_asking(&driver.toolbox, call, &context, &asking))
             .collect();
         let deadline = tokio::time::sleep(time_left(&self.machine));
         tokio::pin!(deadline);
         loop {
             let finished = tokio::select! {
                 finished = running.next() => finished,
+                Some(asked) = asked.recv() => {
+                    let call = nested::make_asked(&self.machine, &driver.toolbox, asked, &context);
+                    running.push(call);
+                    continue;
+                }
                 () = driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
                 () = &mut deadline => return self.out_of_time().await,
             };
             match finished {
-                Some(events) => self.commit(events).await?,
+                Some(mut made) => {
+                    self.commit(std::mem::take(&mut made.events)).await?;
+                    made.tell();
+                }
                 None => return Ok(()),
             }
         }
@@ -492,7 +503,11 @@ impl<'a> Drive<'a> {
 }
 
 /// Makes one call and says what came of it. A tool that panics is an error to the model.
-async fn make(tool: Option<Arc<dyn Tool>>, call: Call, context: &ToolContext) -> Vec<Event> {
+pub(super) async fn make(
+    tool: Option<Arc<dyn Tool>>,
+    call: Call,
+    context: &ToolContext,
+) -> Vec<Event> {
     let start = std::time::Instant::now();
     let result = match &tool {
         None => Err(ToolError::Rejected("the tool is gone".to_owned())),

@@ -97,6 +97,7 @@ impl Replay {
             | Event::RunStarted { .. }
             | Event::ChildCharged { .. }
             | Event::Compensated { .. }
+            | Event::NestedCalled { .. }
             | Event::Unknown(_) => true,
             Event::MessageReceived { from, .. } => *from != Label::Own,
             // A driver stopped, or another went on: what was decided before is decided anew.

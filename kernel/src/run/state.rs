@@ -281,7 +281,8 @@ impl State {
             Event::RunFinished { outcome } => {
                 self.outcome.get_or_insert_with(|| outcome.clone());
             }
-            Event::Unknown(_) => {}
+            // It is a part of the call that asked for it.
+            Event::NestedCalled { .. } | Event::Unknown(_) => {}
         }
     }
 

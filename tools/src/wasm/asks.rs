@@ -38,8 +38,8 @@ pub struct Asks {
     /// Pure tools that it calls, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub invoke: Vec<String>,
-    /// The interfaces of WASI 0.2, for guests whose language cannot do without: with the folders above, and
-    /// without network or environment. The clock and random bytes come with it.
+    /// The interfaces of WASI 0.2, for guests whose language cannot do without: with the folders above to
+    /// read, and without network or environment. The clock and random bytes come with it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub wasi: bool,
 }

@@ -142,9 +142,14 @@ fn link(
             "core" => wit::core::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             "fs" => wit::fs::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             "http" => wit::http::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
+            "invoke-tool" => wit::invoke_tool::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
             "kv" => wit::kv::add_to_linker::<_, HasSelf<Host>>(&mut linker, host),
-            _ => Ok(()),
+            _ => continue,
         };
+        linked.map_err(|why| WasmError::Engine(format!("{why:#}")))?;
+    }
+    if imports.capabilities.contains(&Capability::Wasi) {
+        let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker);
         linked.map_err(|why| WasmError::Engine(format!("{why:#}")))?;
     }
     linker

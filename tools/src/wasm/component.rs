@@ -9,7 +9,6 @@ use super::{Asks, WasmError, asks::Capability};
 /// Larger components are not compiled, in bytes. Python's have 18 MB.
 pub(crate) const COMPONENT_BYTES: usize = 48 * 1024 * 1024;
 
-/// What there is at most, as code takes time to make.
 const PACKAGE: &str = "gpak:tool/";
 const VERSION: &str = "0.1";
 /// Interfaces of WASI that the host has.

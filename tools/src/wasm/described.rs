@@ -4,7 +4,8 @@ use gpak_kernel::tool::{Effect, ToolSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{WasmError, bindings::gpak::tool::types, manifest::name_fault, schema};
+use super::{WasmError, bindings::gpak::tool::types, manifest::name_fault};
+use crate::schema;
 
 /// Tools in one package, and characters of a description.
 const TOOLS: usize = 64;

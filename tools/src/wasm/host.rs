@@ -13,6 +13,7 @@ use super::{
 mod core;
 mod fs;
 mod http;
+mod invoke;
 mod kv;
 mod log;
 mod wasi;

@@ -49,7 +49,7 @@ impl<T: Send + 'static> Sandbox<T> {
         done.map_err(|error| stopped(&error, &self.store.data().meter, &self.limits))
     }
 
-    /// What the host has for the guest, once that is gone.
+    /// What the host had for the guest, which is gone then.
     pub(crate) fn into_host(self) -> T {
         self.store.into_data().host
     }

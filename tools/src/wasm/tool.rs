@@ -15,12 +15,13 @@ use super::{
     bindings::gpak::tool::types,
     code::{Code, Given, Said},
     host::{Calling, Host, House},
-    package, schema,
+    package,
     stop::Stopped,
 };
 use crate::{
     UndoStore,
     builtin::blocking,
+    schema,
     staged::{fresh_record, put_back},
     undo::Record,
     workspace::{Temp, Workspace, rejected},
@@ -163,7 +164,7 @@ impl PackagedTool {
         call: &Call,
         context: &ToolContext,
     ) -> Result<Vec<String>, ToolError> {
-        if record.changes.is_empty() {
+        if record.changes.is_empty() && record.folders.is_empty() {
             return Ok(Vec::new());
         }
         let (undo, protected) = (self.of.undo.clone(), self.of.house.protected.clone());

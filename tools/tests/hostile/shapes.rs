@@ -156,6 +156,10 @@ async fn capabilities_that_it_does_not_ask_for() {
             r#"(import "gpak:tool/kv@0.1.0" "delete" (func $f (param i32 i32 i32)))"#,
             "kv_kib =",
         ),
+        (
+            r#"(import "gpak:tool/invoke-tool@0.1.0" "invoke" (func $f (param i32 i32 i32 i32 i32)))"#,
+            "invoke =",
+        ),
     ] {
         let why = refused(&guest("greedy").imports(import), "").await;
         assert_says(&why, &[line, "does not ask for"]);

@@ -79,6 +79,23 @@ impl Machine {
         }
     }
 
+    /// Why a tool may not make that call by itself, if so. Nobody is asked on behalf of a tool.
+    pub(in crate::run) fn refuses_nested(&self, call: &ToolCall) -> Option<String> {
+        let allowed = |tool: &str| self.state.allowed.contains(tool);
+        let Some(spec) = &self.state.spec else {
+            return Some("the run has not begun".to_owned());
+        };
+        let is_pure = |tool: &ToolSpec| tool.effect == Effect::Pure && tool.control.is_none();
+        match self.gate.judge(call, &spec.permissions, allowed, false) {
+            Verdict::Refuse(_, message) | Verdict::Ask(message) => Some(message),
+            Verdict::Allow if self.gate.tool(&call.name).is_some_and(is_pure) => None,
+            Verdict::Allow => Some(format!(
+                "{} is not pure, and tools call only what changes nothing",
+                call.name
+            )),
+        }
+    }
+
     fn allowed(&self, spec: &RunSpec, id: CallId, call: &ToolCall) -> Next {
         if let Some(pause) = self.out_of_time(spec) {
             return pause;

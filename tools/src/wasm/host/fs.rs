@@ -195,7 +195,10 @@ impl Files {
 
     /// Where a path of the workspace leads, if that is in a folder that was granted.
     fn located(&self, path: &str, access: FileAccess) -> Result<Inside, Failure> {
-        let at = self.staged.locate(path).map_err(told)?;
+        let at = self
+            .staged
+            .locate(path, access == FileAccess::Write)
+            .map_err(told)?;
         let granted = self
             .house
             .grant
@@ -204,7 +207,7 @@ impl Files {
             .filter(|folder| folder.access >= access);
         for folder in granted.filter(|folder| !Path::new(&folder.path).is_absolute()) {
             // A folder that is not there yet holds nothing that leads astray.
-            if let Ok(folder) = self.staged.locate(&folder.path)
+            if let Ok(folder) = self.staged.locate(&folder.path, false)
                 && at.below(&folder).is_some()
             {
                 return Ok(at);

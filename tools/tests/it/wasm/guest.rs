@@ -179,7 +179,7 @@ impl Guest {
     (br $grow)))
   (local.get $at))
 (func (export "describe") (result i32) {locals} {describe})
-(func $invoke (export "invoke") {call} (result i32) {locals} {invoke})
+(func (export "invoke") {call} (result i32) {locals} {invoke})
 "#,
             imports = self.imports,
             pages = self.pages,
@@ -191,9 +191,9 @@ impl Guest {
             invoke = self.invoke,
         );
         if let Some(body) = &self.compensate {
-            let _ = write!(
+            let _ = writeln!(
                 wat,
-                "(func (export \"compensate\") {call} (param $output i32) (param $output_len i32) (result i32) {locals} {body})\n"
+                "(func (export \"compensate\") {call} (param $output i32) (param $output_len i32) (result i32) {locals} {body})"
             );
         }
         wat.push(')');
@@ -203,11 +203,20 @@ impl Guest {
 
 /// A core module as a component of a world.
 pub fn component(world: &str, wat: &str) -> Vec<u8> {
+    component_with(&[], world, wat)
+}
+
+/// The same, with more packages of WIT for the world to import from.
+pub fn component_with(packages: &[&str], world: &str, wat: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap_or_else(|why| panic!("{why}\n{wat}"));
     let mut resolve = Resolve::default();
     let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/wit");
     let (package, _) = resolve.push_dir(wit).unwrap();
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut all = vec![package];
+    for text in packages {
+        all.push(resolve.push_str("more.wit", text).unwrap());
+    }
+    let world = resolve.select_world(&all, Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let encoder = ComponentEncoder::default().validate(true);
     encoder.module(&module).unwrap().encode().unwrap()

@@ -172,17 +172,23 @@ fn a_tool_without_a_usable_schema_is_left_out_and_said_so() {
 #[test]
 fn a_changed_description_is_refused_in_that_run_and_asked_about_later() {
     let moody = Moody::new("well");
-    moody.calls("moody.echo").with_code(0).saying(&["echo hi"]);
+    moody
+        .calls("moody.echo")
+        .with_code(0)
+        .saying(&["echo hi none"]);
     moody.is("lie");
     let found_out = moody.calls_in_vain("moody.echo").with_code(0);
-    assert!(!found_out.err.contains("echo hi"), "{}", found_out.err);
+    assert!(!found_out.err.contains("echo hi none"), "{}", found_out.err);
     assert!(
         found_out.err.contains("something else"),
         "{}",
         found_out.err
     );
     // `--yes` is the user's word for it.
-    moody.calls("moody.echo").with_code(0).saying(&["echo hi"]);
+    moody
+        .calls("moody.echo")
+        .with_code(0)
+        .saying(&["echo hi none"]);
 }
 
 #[test]

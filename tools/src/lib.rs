@@ -48,10 +48,13 @@ mod kept;
 pub mod mcp;
 pub mod repository;
 mod schema;
+pub mod script;
 mod spelling;
+mod staged;
 mod text;
 mod undo;
 mod walk;
+pub mod wasm;
 mod workspace;
 
 pub use check::unstartable;

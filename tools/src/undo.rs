@@ -190,6 +190,11 @@ impl UndoStore {
         }))
     }
 
+    /// Saves what a call is to leave, under its hash.
+    pub(crate) fn keep_bytes(&self, mut bytes: &[u8]) -> Result<String, ToolError> {
+        self.keep(&mut bytes).map_err(|e| self.broken(&e))
+    }
+
     /// What was saved under `hash`, read in full before anything relies on it.
     pub(crate) fn saved(&self, hash: &str) -> Result<Vec<u8>, ToolError> {
         let path = self.object(hash);

@@ -63,7 +63,7 @@ impl Globs {
         ]))
     }
 
-    fn match_file(&self, path: &Path) -> bool {
+    pub(crate) fn match_file(&self, path: &Path) -> bool {
         self.0
             .iter()
             .any(|globs| !globs.matched(path, false).is_ignore())

@@ -14,9 +14,13 @@ mod control;
 mod copies;
 mod edit;
 mod history;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod list;
 mod read;
 mod repository;
+mod script;
 mod search;
 mod shell;
 mod undo;
+mod wasm;

@@ -1,0 +1,213 @@
+//! The interpreter: a component of the world `script`, a fresh instance of it for each script.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use crate::{
+    text::Stop,
+    wasm::{
+        Cache, Limits, Stopped, WasmError,
+        engine::{Guest, engine},
+        sandbox::Sandbox,
+    },
+};
+
+/// Made by `tools/script/build.sh`.
+const COMPONENT: &[u8] = include_bytes!("../../script/script.wasm");
+/// Functions for scripts, in JavaScript. Run before each.
+const PRELUDE: &str = include_str!("../../script/prelude.js");
+/// What the interpreter throws when it is not to go on.
+const INTERRUPTED: &str = "InternalError: interrupted";
+/// How long before it is stopped from outside a script is asked to end, so that what it printed is told.
+const GRACE: Duration = Duration::from_millis(100);
+
+#[allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "generated"
+)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "script",
+        exports: { default: async },
+    });
+}
+
+use bindings::{Script, ScriptPre, gpak::tool::script_host};
+
+/// What a script may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ScriptLimits {
+    /// Time, from its start to its end.
+    pub time: Duration,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// What it prints and what it gives, in bytes each.
+    pub output_bytes: usize,
+}
+
+impl Default for ScriptLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(20),
+            memory_mib: 256,
+            output_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// What a script can call.
+pub(super) trait Host: Send + 'static {
+    /// Does `function`, with JSON in and out. Err is thrown in the script.
+    fn call(&mut self, function: &str, input: &str) -> Result<String, String>;
+}
+
+/// Why a script came to no good end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScriptError {
+    /// It threw, or is no JavaScript.
+    #[error("{message}")]
+    Thrown {
+        /// What it threw.
+        message: String,
+        /// Where, from 1.
+        line: Option<u32>,
+    },
+    /// It was stopped.
+    #[error("the script {0}")]
+    Stopped(String),
+}
+
+/// What a script gave before it ended, well or not.
+pub(super) struct Ran<H> {
+    /// JSON of its last value.
+    pub(super) result: Result<String, ScriptError>,
+    pub(super) printed: String,
+    pub(super) host: H,
+}
+
+struct Running<H> {
+    host: H,
+    printed: String,
+    room: usize,
+    until: Instant,
+    stop: Stop,
+}
+
+impl<H: Host> script_host::Host for Running<H> {
+    fn call(&mut self, function: String, input: String) -> Result<String, String> {
+        self.host.call(&function, &input)
+    }
+
+    fn print(&mut self, line: String) {
+        if self.printed.len() < self.room {
+            self.printed.push_str(&line);
+            self.printed.push('\n');
+        }
+    }
+
+    fn go_on(&mut self, _: u32) -> bool {
+        Instant::now() < self.until && self.stop.check().is_ok()
+    }
+}
+
+/// Runs scripts.
+#[derive(Clone)]
+pub(super) struct Interpreter {
+    cache: Cache,
+    component: Arc<OnceLock<Result<Component, WasmError>>>,
+}
+
+impl Interpreter {
+    /// One whose compiled code is kept in `cache`. It is made ready when it is first needed.
+    pub(super) fn new(cache: Cache) -> Self {
+        Self {
+            cache,
+            component: Arc::default(),
+        }
+    }
+
+    /// Runs the prelude and then `sources`, each after the one before, as long as none throws.
+    ///
+    /// # Errors
+    /// If this machine cannot run scripts at all.
+    pub(super) async fn run<H: Host>(
+        &self,
+        host: H,
+        source: &str,
+        limits: &ScriptLimits,
+        stop: &Stop,
+    ) -> Result<Ran<H>, WasmError> {
+        let engine = engine()?;
+        let made = self
+            .component
+            .get_or_init(|| self.cache.code(engine, COMPONENT));
+        let component = made.as_ref().map_err(Clone::clone)?;
+        let guest = guest_limits(limits);
+        let running = Running {
+            host,
+            printed: String::new(),
+            room: limits.output_bytes,
+            until: Instant::now() + limits.time,
+            stop: stop.clone(),
+        };
+        let mut sandbox = Sandbox::new(engine, running, guest)?;
+        let pre = pre::<H>(component)?;
+        let ran = sandbox.run(async |store| {
+            let script: Script = pre.instantiate_async(&mut *store).await?;
+            for source in [PRELUDE, source] {
+                match script.call_load(&mut *store, source).await? {
+                    Err(error) => return Ok(Err(error)),
+                    Ok(value) if std::ptr::eq(source, PRELUDE) => drop(value),
+                    Ok(value) => return Ok(Ok(value)),
+                }
+            }
+            Ok(Ok("null".to_owned()))
+        });
+        let result = match ran.await {
+            Ok(Ok(value)) => Ok(value),
+            // An endless loop shows no line worth telling.
+            Ok(Err(error)) if error.message == INTERRUPTED => Err(ScriptError::Stopped(
+                Stopped::TimedOut(guest.time_ms).to_string(),
+            )),
+            Ok(Err(error)) => Err(ScriptError::Thrown {
+                message: error.message,
+                line: error.line,
+            }),
+            Err(stopped) => Err(ScriptError::Stopped(stopped.to_string())),
+        };
+        let Running { host, printed, .. } = sandbox.into_host();
+        Ok(Ran {
+            result,
+            printed,
+            host,
+        })
+    }
+}
+
+fn pre<H: Host>(component: &Component) -> Result<ScriptPre<Guest<Running<H>>>, WasmError> {
+    let mut linker = Linker::new(component.engine());
+    script_host::add_to_linker::<_, HasSelf<Running<H>>>(
+        &mut linker,
+        |guest: &mut Guest<Running<H>>| &mut guest.host,
+    )
+    .and_then(|()| linker.instantiate_pre(component))
+    .and_then(ScriptPre::new)
+    .map_err(|why| WasmError::Engine(format!("{why:#}")))
+}
+
+fn guest_limits(limits: &ScriptLimits) -> Limits {
+    let time = limits.time + GRACE;
+    Limits {
+        memory_mib: limits.memory_mib,
+        time_ms: u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+        output_kib: u32::try_from(limits.output_bytes / 1024).unwrap_or(u32::MAX),
+    }
+}

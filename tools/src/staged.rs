@@ -1,0 +1,513 @@
+//! Changes of the workspace that are made all together at the end, or not at all.
+//!
+//! What a program changes is kept in memory while it runs, and what it reads is the workspace with these
+//! changes. Then each file that is replaced is saved, the record of all changes is written, and they are
+//! put in place one after the other; should one fail, those before it are taken back. A crash on the way
+//! leaves the record, by which they are taken back before the call is made again, or when it is undone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Cursor, Read as _, Seek as _, SeekFrom},
+    time::SystemTime,
+};
+
+use cap_std::fs::MetadataExt as _;
+use gpak_kernel::{event::RunId, model::CallId, tool::ToolError};
+
+use crate::{
+    builtin::{remove_folders, restore},
+    undo::{Change, Manner, Record, UndoStore, What, look},
+    workspace::{Inside, Place, Temp, Workspace, rejected},
+};
+
+/// Bytes of all changes together.
+const STAGED: usize = 64 * 1024 * 1024;
+/// Changed paths, and entries of a folder that is listed.
+const PATHS: usize = 10_000;
+const ENTRIES: usize = 20_000;
+
+/// A workspace with changes that are not made yet.
+pub(crate) struct Staged {
+    workspace: Workspace,
+    paths: BTreeMap<Inside, Staging>,
+    bytes: usize,
+}
+
+/// What will be at a path.
+enum Staging {
+    File { content: Vec<u8>, mode: Option<u32> },
+    Folder,
+    Gone,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) kind: SeenKind,
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeenKind {
+    File,
+    Folder,
+    Other,
+}
+
+impl Staged {
+    pub(crate) fn new(workspace: Workspace) -> Self {
+        Self {
+            workspace,
+            paths: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Whether there is nothing to put in place.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Where a path as somebody wrote it leads, with links followed, whether it is there or will be.
+    pub(crate) fn locate(&self, raw: &str) -> Result<Inside, ToolError> {
+        let path = self.workspace.parse(raw)?;
+        match self.workspace.locate(&path) {
+            Ok(real) => Ok(real),
+            Err(fatal @ ToolError::Fatal(_)) => Err(fatal),
+            // It may be there soon; what protects a path from being written hides it here.
+            Err(why) => match self.workspace.place(&path) {
+                Ok(place) => Ok(place.path().clone()),
+                Err(_) => Err(why),
+            },
+        }
+    }
+
+    /// What is at a located path; None if there is nothing.
+    pub(crate) fn look(&self, path: &Inside) -> Result<Option<Seen>, ToolError> {
+        match self.paths.get(path) {
+            Some(Staging::Gone) => return Ok(None),
+            Some(Staging::Folder) => return Ok(Some(seen(SeenKind::Folder, 0))),
+            Some(Staging::File { content, .. }) => {
+                return Ok(Some(seen(SeenKind::File, content.len() as u64)));
+            }
+            None if self.holds_changes(path) => return Ok(Some(seen(SeenKind::Folder, 0))),
+            None => {}
+        }
+        let metadata = match self.workspace.root().symlink_metadata(path.as_path()) {
+            Ok(metadata) => metadata,
+            Err(why) if is_absent(&why) => return Ok(None),
+            Err(why) => return Err(self.workspace.explain(path, &why)),
+        };
+        let kind = if metadata.is_dir() {
+            SeenKind::Folder
+        } else if metadata.is_file() {
+            SeenKind::File
+        } else {
+            SeenKind::Other
+        };
+        let modified = metadata
+            .modified()
+            .map_or(SystemTime::UNIX_EPOCH, |time| time.into_std());
+        let size = if kind == SeenKind::File {
+            metadata.len()
+        } else {
+            0
+        };
+        Ok(Some(Seen {
+            kind,
+            size,
+            modified,
+        }))
+    }
+
+    /// Whether something is written below a path, so that it is, or will be, a folder.
+    fn holds_changes(&self, path: &Inside) -> bool {
+        let mut below = self
+            .paths
+            .iter()
+            .filter(|(other, _)| *other != path && other.below(path).is_some());
+        below.any(|(_, staging)| !matches!(staging, Staging::Gone))
+    }
+
+    /// Names in a folder, sorted.
+    pub(crate) fn names(&self, folder: &Inside) -> Result<Vec<String>, ToolError> {
+        match self.look(folder)? {
+            Some(Seen {
+                kind: SeenKind::Folder,
+                ..
+            }) => {}
+            Some(_) => return Err(rejected(format!("{folder} is not a folder"))),
+            None => return Err(self.workspace.not_found(folder)),
+        }
+        let mut names = BTreeSet::new();
+        match self.workspace.root().read_dir(folder.as_path()) {
+            Ok(entries) => {
+                let named = entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().into_string().ok());
+                names.extend(named.take(ENTRIES + 1));
+            }
+            Err(why) if is_absent(&why) => {}
+            Err(why) => return Err(self.workspace.explain(folder, &why)),
+        }
+        names.retain(|name| !self.workspace.is_private(&folder.join(name)));
+        for (path, staging) in &self.paths {
+            let Some(rest) = path.below(folder).filter(|rest| !rest.is_empty()) else {
+                continue;
+            };
+            match (rest.split_once('/'), staging) {
+                (Some((name, _)), Staging::File { .. } | Staging::Folder) => {
+                    names.insert(name.to_owned());
+                }
+                (None, Staging::Gone) => {
+                    names.remove(rest);
+                }
+                (None, _) => {
+                    names.insert(rest.to_owned());
+                }
+                (Some(_), Staging::Gone) => {}
+            }
+        }
+        if names.len() > ENTRIES {
+            return Err(rejected(format!(
+                "{folder} has more than {ENTRIES} entries"
+            )));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// At most `most` bytes of a file from `offset` on.
+    pub(crate) fn read(
+        &self,
+        path: &Inside,
+        offset: u64,
+        most: usize,
+    ) -> Result<Vec<u8>, ToolError> {
+        match self.paths.get(path) {
+            Some(Staging::File { content, .. }) => {
+                let from = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(content.len());
+                let to = from.saturating_add(most).min(content.len());
+                return Ok(content.get(from..to).unwrap_or_default().to_vec());
+            }
+            Some(Staging::Folder) => return Err(rejected(format!("{path} is a folder"))),
+            Some(Staging::Gone) => return Err(self.workspace.not_found(path)),
+            None => {}
+        }
+        let (mut file, metadata) = self.workspace.open_at(path)?;
+        if !metadata.is_file() {
+            return Err(rejected(format!("{path} is not a file")));
+        }
+        let mut bytes = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| file.take(most as u64).read_to_end(&mut bytes));
+        read.map_err(|why| rejected(format!("cannot read {path}: {why}")))?;
+        Ok(bytes)
+    }
+
+    /// Will make or replace a file.
+    pub(crate) fn write(&mut self, path: &Inside, content: Vec<u8>) -> Result<(), ToolError> {
+        self.stage_file(path, content, None)
+    }
+
+    /// Will add to the end of a file, or make it.
+    pub(crate) fn append(&mut self, path: &Inside, more: &[u8]) -> Result<(), ToolError> {
+        if let Some(Staging::File { content, .. }) = self.paths.get_mut(path) {
+            if self.bytes + more.len() > STAGED {
+                return Err(too_much());
+            }
+            self.bytes += more.len();
+            content.extend_from_slice(more);
+            return Ok(());
+        }
+        let mut content = match self.look(path)? {
+            Some(seen) if seen.size > STAGED as u64 => return Err(too_much()),
+            Some(_) => self.read(path, 0, STAGED)?,
+            None => Vec::new(),
+        };
+        content.extend_from_slice(more);
+        self.stage_file(path, content, None)
+    }
+
+    /// Will move a file to where nothing is.
+    pub(crate) fn relocate(&mut self, from: &Inside, to: &Inside) -> Result<(), ToolError> {
+        let Some(seen) = self.look(from)? else {
+            return Err(self.workspace.not_found(from));
+        };
+        if seen.kind != SeenKind::File {
+            return Err(rejected(format!(
+                "{from} is not a file; move the files in it one by one"
+            )));
+        }
+        if self.look(to)?.is_some() {
+            return Err(rejected(format!(
+                "{to} exists already; remove it first, or choose another name"
+            )));
+        }
+        if seen.size > STAGED as u64 {
+            return Err(too_much());
+        }
+        let mode = match self.paths.get(from) {
+            Some(Staging::File { mode, .. }) => *mode,
+            _ => self
+                .place(from)?
+                .metadata()?
+                .map(|metadata| metadata.mode()),
+        };
+        let content = self.read(from, 0, STAGED)?;
+        self.stage_file(to, content, mode)?;
+        self.stage(from, Staging::Gone)
+    }
+
+    /// Will make a folder; one that is there already is fine.
+    pub(crate) fn make_folder(&mut self, path: &Inside) -> Result<(), ToolError> {
+        match self.look(path)? {
+            Some(Seen {
+                kind: SeenKind::Folder,
+                ..
+            }) => Ok(()),
+            Some(_) => Err(rejected(format!(
+                "{path} exists already and is not a folder"
+            ))),
+            None => {
+                self.place(path)?;
+                self.check_parents(path)?;
+                self.stage(path, Staging::Folder)
+            }
+        }
+    }
+
+    /// Will remove a file or an empty folder.
+    pub(crate) fn remove(&mut self, path: &Inside) -> Result<(), ToolError> {
+        let Some(seen) = self.look(path)? else {
+            return Err(self.workspace.not_found(path));
+        };
+        self.place(path)?;
+        if seen.kind == SeenKind::Folder && !self.names(path)?.is_empty() {
+            return Err(rejected(format!(
+                "{path} is not empty; remove what is in it first"
+            )));
+        }
+        self.stage(path, Staging::Gone)
+    }
+
+    fn stage_file(
+        &mut self,
+        path: &Inside,
+        content: Vec<u8>,
+        mode: Option<u32>,
+    ) -> Result<(), ToolError> {
+        if let Some(seen) = self.look(path)?
+            && seen.kind != SeenKind::File
+        {
+            return Err(rejected(format!("{path} is not a file")));
+        }
+        self.place(path)?;
+        self.check_parents(path)?;
+        self.stage(path, Staging::File { content, mode })
+    }
+
+    /// What is above a path must be, or become, folders.
+    fn check_parents(&self, path: &Inside) -> Result<(), ToolError> {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            if let Some(seen) = self.look(&folder)?
+                && seen.kind != SeenKind::Folder
+            {
+                return Err(rejected(format!(
+                    "{folder} is not a folder, so nothing can be put in it"
+                )));
+            }
+            above = folder.parent();
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, path: &Inside, staging: Staging) -> Result<(), ToolError> {
+        let size = |staging: &Staging| match staging {
+            Staging::File { content, .. } => content.len(),
+            Staging::Folder | Staging::Gone => 0,
+        };
+        let before = self.paths.get(path).map_or(0, size);
+        let bytes = self.bytes - before + size(&staging);
+        if bytes > STAGED || self.paths.len() >= PATHS {
+            return Err(too_much());
+        }
+        self.bytes = bytes;
+        self.paths.insert(path.clone(), staging);
+        Ok(())
+    }
+
+    /// Refuses what is protected.
+    fn place(&self, path: &Inside) -> Result<Place, ToolError> {
+        self.workspace.place(path)
+    }
+
+    /// Makes all changes, or none. `record` is kept with them.
+    pub(crate) fn put_in_place(
+        self,
+        undo: &UndoStore,
+        run: &RunId,
+        call: &CallId,
+        record: &mut Record,
+    ) -> Result<(), ToolError> {
+        let _alone = undo.lock();
+        let temp = Temp::new(run, call);
+        let steps = self.steps(undo, record)?;
+        undo.put(run, call, record)?;
+        for step in steps {
+            if let Err(why) = step.make(&self.workspace, &temp) {
+                // The record stays where the taking back fails, and says what is half done.
+                put_back(&self.workspace, undo, record, &temp)?;
+                undo.remove(run, call);
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be done, in an order that works: folders and files from the outside in, then removals
+    /// from the inside out. Notes it in `record`.
+    fn steps<'a>(
+        &'a self,
+        undo: &UndoStore,
+        record: &mut Record,
+    ) -> Result<Vec<Step<'a>>, ToolError> {
+        let mut steps = Vec::new();
+        let mut removals = Vec::new();
+        for (path, staging) in &self.paths {
+            let place = self.place(path)?;
+            let before = undo.save(&place)?;
+            let was = before.as_ref().map(|saved| saved.what.clone());
+            let after = match staging {
+                Staging::File { content, .. } => {
+                    Some(What::File(blake3::hash(content).to_hex().to_string()))
+                }
+                Staging::Folder => {
+                    record.folders.extend(place.missing_folders());
+                    if was.is_none() {
+                        record.folders.push(path.clone());
+                        steps.push(Step { path, staging });
+                    }
+                    continue;
+                }
+                Staging::Gone => None,
+            };
+            if was == after {
+                continue;
+            }
+            match staging {
+                Staging::Gone => removals.push(Step { path, staging }),
+                _ => {
+                    record.folders.extend(place.missing_folders());
+                    steps.push(Step { path, staging });
+                }
+            }
+            record.changes.push(Change {
+                path: path.clone(),
+                before,
+                after,
+            });
+        }
+        record.folders.sort();
+        record.folders.dedup();
+        steps.extend(removals.into_iter().rev());
+        Ok(steps)
+    }
+}
+
+struct Step<'a> {
+    path: &'a Inside,
+    staging: &'a Staging,
+}
+
+impl Step<'_> {
+    fn make(&self, workspace: &Workspace, temp: &Temp) -> Result<(), ToolError> {
+        let mut place = workspace.place(self.path)?;
+        let there = place.metadata()?;
+        match self.staging {
+            Staging::Folder => {
+                place.make_folders()?;
+                place.make_folder(0o777)
+            }
+            Staging::File { content, mode } => {
+                place.make_folders()?;
+                let mode = there.map(|metadata| metadata.mode()).or(*mode);
+                place.replace(&mut Cursor::new(content), mode, temp)
+            }
+            Staging::Gone if there.is_some_and(|metadata| metadata.is_dir()) => {
+                place.remove_folder()
+            }
+            Staging::Gone => place.remove_file(),
+        }
+    }
+}
+
+/// Puts back what a record says was there, wherever that is not so; says what was put back. Nothing is
+/// touched if something else changed one of the paths.
+pub(crate) fn put_back(
+    workspace: &Workspace,
+    undo: &UndoStore,
+    record: &Record,
+    temp: &Temp,
+) -> Result<Vec<String>, ToolError> {
+    let mut changed = Vec::new();
+    for change in &record.changes {
+        let now = look(&workspace.place_again(&change.path)?)?;
+        if now.as_ref() == change.was() {
+            continue;
+        }
+        if now != change.after {
+            return Err(rejected(format!(
+                "{} was changed since {}, so it was left alone",
+                change.path, record.tool
+            )));
+        }
+        changed.push(change);
+    }
+    let mut said = Vec::new();
+    // A removed folder comes before what was in it.
+    let (gone, there): (Vec<_>, Vec<_>) = changed
+        .into_iter()
+        .partition(|change| change.after.is_none());
+    for change in gone.into_iter().chain(there.into_iter().rev()) {
+        said.push(restore(workspace, undo, change, temp)?);
+    }
+    remove_folders(workspace, record);
+    Ok(said)
+}
+
+/// A record of changes that are still to be made.
+pub(crate) fn fresh_record(tool: &str) -> Record {
+    Record {
+        tool: tool.to_owned(),
+        manner: Manner::Replace,
+        changes: Vec::new(),
+        folders: Vec::new(),
+        said: String::new(),
+        undone: false,
+    }
+}
+
+fn seen(kind: SeenKind, size: u64) -> Seen {
+    Seen {
+        kind,
+        size,
+        modified: SystemTime::now(),
+    }
+}
+
+fn is_absent(why: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn too_much() -> ToolError {
+    rejected(format!(
+        "the changes of one call have more than {} MiB or {PATHS} paths; do it in several calls",
+        STAGED / 1024 / 1024
+    ))
+}

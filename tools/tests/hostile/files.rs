@@ -1,0 +1,1 @@
+//! Guests that want files that are not for them.

@@ -1,0 +1,1 @@
+//! Guests that want to reach hosts that are not for them.

@@ -1,0 +1,220 @@
+use std::{fs, sync::Arc};
+
+use gpak_kernel::tool::{Call, Tool, ToolError};
+use gpak_tools::{
+    builtin::Options,
+    script::{RUN_SCRIPT, RunScript, ScriptLimits},
+    wasm::Cache,
+};
+use serde_json::json;
+
+use crate::bench::{Bench, id};
+
+struct Scripts {
+    bench: Bench,
+    tool: Arc<RunScript>,
+}
+
+fn scripts() -> Scripts {
+    limited(ScriptLimits::default())
+}
+
+fn limited(limits: ScriptLimits) -> Scripts {
+    let bench = Bench::new();
+    let mut options = Options::new(bench.home.path().join("data/undo"));
+    options.protected = vec![bench.home.path().join("data")];
+    // One cache for all tests: the interpreter takes its time to compile.
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("script-code");
+    let cache = Cache::new(&cache, cache.join("key"));
+    let tool = Arc::new(RunScript::new(&options, cache, limits));
+    Scripts { bench, tool }
+}
+
+impl Scripts {
+    async fn make(&self, number: u32, script: &str) -> Result<String, ToolError> {
+        let call = call(number, script);
+        let output = self.tool.call(&call, &self.bench.context).await;
+        output.map(|output| output.text)
+    }
+
+    async fn told(&self, number: u32, script: &str) -> String {
+        match self.make(number, script).await {
+            Ok(text) => text,
+            Err(ToolError::Rejected(text)) => text,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+fn call(number: u32, script: &str) -> Call {
+    Call {
+        id: id(number),
+        name: RUN_SCRIPT.to_owned(),
+        args: json!({"script": script}),
+        attempt: 1,
+    }
+}
+
+#[tokio::test]
+async fn a_script_reads_and_changes_files_and_can_be_undone() {
+    let scripts = scripts();
+    scripts.bench.put("a.txt", "one\ntwo\n");
+    scripts.bench.put("docs/b.md", "# B\n");
+    let before = scripts.bench.tree();
+    let script = r#"
+        const names = list();
+        print(names);
+        write("sum.txt", lines("a.txt").length + "\n");
+        write("docs/b.md", read("docs/b.md").replace("B", "C"));
+        move("a.txt", "old/a.txt");
+        names.length
+    "#;
+    let text = scripts.told(1, script).await;
+    assert_eq!(
+        text,
+        "[\"a.txt\",\"docs/b.md\"]\nremoved a.txt\nchanged docs/b.md (now 1 line, 4 bytes)\n\
+         wrote old/a.txt (2 lines, 8 bytes)\nwrote sum.txt (1 line, 2 bytes)\n--- docs/b.md\n-# B\n+# C"
+    );
+    assert_eq!(scripts.bench.get("sum.txt"), "2\n");
+    assert_eq!(scripts.bench.get("docs/b.md"), "# C\n");
+    assert_eq!(scripts.bench.get("old/a.txt"), "one\ntwo\n");
+    let undone = scripts
+        .tool
+        .compensate(&call(1, script), &scripts.bench.context)
+        .await
+        .unwrap();
+    assert!(undone.contains("restored docs/b.md"), "{undone}");
+    assert_eq!(scripts.bench.tree(), before);
+}
+
+#[tokio::test]
+async fn what_models_write_for_node_runs() {
+    let scripts = scripts();
+    scripts.bench.put("data/x.csv", "name,qty\nnut,2\nbolt,7\n");
+    scripts.bench.put("data/y.log", "late\n");
+    for (number, (script, said)) in (1..).zip([
+        (
+            "const fs = require('fs');\nconst path = require('path');\nfor (const f of fs.readdirSync('data')) { if (path.extname(f) === '.csv') console.log(f, fs.readFileSync(path.join('data', f), 'utf8').split('\\n')[1]); }",
+            "x.csv nut,2",
+        ),
+        (
+            "import fs from 'node:fs';\nimport { join } from 'path';\nconst rows = fs.readFileSync(join('data', 'x.csv'), 'utf-8').trim().split('\\n').slice(1).map(r => r.split(','));\nrows.reduce((sum, r) => sum + Number(r[1]), 0)",
+            "value: 9",
+        ),
+        (
+            "const { promises: fs } = require('fs');\nconst text = await fs.readFile('data/y.log', 'utf8');\nconsole.log(text.trim());",
+            "late",
+        ),
+        ("if (exists('data/y.log')) { return 'yes'; }", "value: \"yes\""),
+        (
+            "const fs = require('fs');\nfs.mkdirSync('logs', { recursive: true });\nfor (const f of list('**/*.log')) fs.renameSync(f, 'logs/' + path.basename(f));\nlist('logs')",
+            "value: [\"logs/y.log\"]\nremoved data/y.log\nmade the folder logs\nwrote logs/y.log (1 line, 5 bytes)",
+        ),
+        (
+            "const fs = require('fs'); fs.readFile('data/x.csv', 'utf8', (err, text) => { if (err) throw err; console.log(text.length); });",
+            "22",
+        ),
+        ("new Date().getFullYear() > 2000", "value: true"),
+    ]) {
+        assert_eq!(scripts.told(number, script).await, said, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_fails_changes_nothing_and_says_where() {
+    let scripts = scripts();
+    scripts.bench.put("a.txt", "one\n");
+    let before = scripts.bench.tree();
+    for (number, (script, parts)) in (1..).zip([
+        (
+            "write('b.txt', 'x');\nprint('so far');\nnull.length;",
+            &[
+                "at line 3 (`null.length;`)",
+                "Nothing was changed",
+                "so far",
+            ][..],
+        ),
+        ("let x = ;", &["line 1", "SyntaxError"][..]),
+        (
+            "write('b', 'x');\nread('missing.txt')",
+            &["line 2", "missing.txt"][..],
+        ),
+        (
+            "require('child_process')",
+            &["no module \"child_process\""][..],
+        ),
+        (
+            "write('../out.txt', 'x')",
+            &["outside of the workspace"][..],
+        ),
+        ("write('.git/config', 'x')", &[".git"][..]),
+        ("remove('.')", &["the workspace itself"][..]),
+        ("fs.readFileSync('nope')", &["ENOENT"][..]),
+        ("throw { toString() { throw 1 } }", &["failed"][..]),
+        ("await new Promise(() => {})", &["promise"][..]),
+        ("(function f() { f() })()", &["too deeply"][..]),
+        ("JSON.parse('['.repeat(100000))", &["nested deeper"][..]),
+    ]) {
+        let text = scripts.told(number, script).await;
+        for part in parts {
+            assert!(text.contains(part), "{script}: {text}");
+        }
+        assert_eq!(scripts.bench.tree(), before, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_does_not_end_is_stopped() {
+    let scripts = limited(ScriptLimits {
+        time: std::time::Duration::from_millis(300),
+        ..ScriptLimits::default()
+    });
+    let text = scripts
+        .told(1, "write('a', 'b'); print('so far');\nwhile (true) {\n}")
+        .await;
+    assert!(
+        text.contains("ran for more than") && text.contains("so far"),
+        "{text}"
+    );
+    let text = scripts
+        .told(
+            2,
+            "let a = []; while (true) a.push('x'.repeat(1e6) + a.length)",
+        )
+        .await;
+    assert!(
+        text.contains("memory") || text.contains("ran for more than"),
+        "{text}"
+    );
+    let text = scripts.told(3, "/(a+)+$/.test('a'.repeat(40) + 'b')").await;
+    assert!(text.contains("ran for more than"), "{text}");
+    assert!(!scripts.bench.path("a").exists());
+}
+
+#[tokio::test]
+async fn a_trial_tells_the_same_and_changes_nothing() {
+    let scripts = scripts();
+    scripts.bench.put("a.txt", "one\n");
+    let before = scripts.bench.tree();
+    let context = &scripts.bench.context;
+    let one = "write('a.txt', 'two\\n'); print('done')";
+    let other = "print('done'); write('a.txt', 'tw' + 'o\\n'); write('b', 'x'); remove('b')";
+    let outcome = scripts.tool.trial(one, context).await.unwrap();
+    assert_eq!(outcome, scripts.tool.trial(other, context).await.unwrap());
+    assert_eq!(scripts.bench.tree(), before);
+    assert_eq!(scripts.told(1, one).await, outcome.report());
+    assert_eq!(scripts.bench.get("a.txt"), "two\n");
+}
+
+#[tokio::test]
+async fn a_call_that_was_made_is_not_made_again() {
+    let scripts = scripts();
+    let script = "append('log', 'x')";
+    let text = scripts.told(1, script).await;
+    assert_eq!(scripts.told(1, script).await, text);
+    assert_eq!(scripts.bench.get("log"), "x");
+    // What a crash left undone is done: the record says what is to be.
+    fs::remove_file(scripts.bench.path("log")).unwrap();
+    assert_eq!(scripts.told(1, script).await, text);
+    assert_eq!(scripts.bench.get("log"), "x");
+}

@@ -13,7 +13,7 @@ use rmcp::{
     model::{
         ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction,
         ElicitationCapability, FormElicitationCapability, Implementation,
-        ProgressNotificationParam,
+        ProgressNotificationParam, ProtocolVersion,
     },
     service::{NotificationContext, RequestContext},
 };
@@ -133,7 +133,9 @@ impl ClientHandler for Client {
         let mut capabilities = ClientCapabilities::default();
         capabilities.elicitation = Some(ElicitationCapability::new().with_form(form));
         let gpak = Implementation::new("gpak", env!("CARGO_PKG_VERSION"));
-        ClientConfig::new(capabilities, gpak)
+        let mut config = ClientConfig::new(capabilities, gpak);
+        config.protocol_version = ProtocolVersion::V_2025_11_25;
+        config
     }
 
     async fn create_elicitation(

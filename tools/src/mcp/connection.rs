@@ -64,6 +64,9 @@ pub enum McpError {
         /// What it wrote to standard error.
         words: String,
     },
+    /// It answered the question what it is with something else.
+    #[error("it does not say which version of the protocol it speaks")]
+    Undiscovered,
     /// It has more tools than can be meant.
     #[error("it lists more than {TOOLS} tools, or lists without end")]
     TooMany,
@@ -83,6 +86,20 @@ impl Connection {
         config: &ServerConfig,
         shared: &Arc<Shared>,
     ) -> Result<Self, McpError> {
+        match Self::open_as(config, shared, lifecycle()).await {
+            // Old servers that answer whatever they do not know with nothing.
+            Err(McpError::Undiscovered) => {
+                Self::open_as(config, shared, ClientLifecycleMode::Initialize).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_as(
+        config: &ServerConfig,
+        shared: &Arc<Shared>,
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<Self, McpError> {
         let client = Client::new(config.name.clone(), shared.clone());
         let heard = client.heard();
         match &config.transport {
@@ -97,7 +114,7 @@ impl Connection {
                     started.map_err(|why| unstarted(program, folder, why))?;
                 let transport =
                     AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(2 * MESSAGE);
-                let serving = serve_client_with_lifecycle(client, transport, lifecycle());
+                let serving = serve_client_with_lifecycle(client, transport, lifecycle);
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
                 let service = match served {
                     Ok(Ok(service)) => service,
@@ -121,7 +138,7 @@ impl Connection {
                 let serving = async {
                     let transport = http::transport(url, headers, token.clone()).await;
                     let transport = transport.map_err(McpError::Settings)?;
-                    let served = serve_client_with_lifecycle(client, transport, lifecycle()).await;
+                    let served = serve_client_with_lifecycle(client, transport, lifecycle).await;
                     served.map_err(|why| unserved(&why, String::new()))
                 };
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
@@ -256,6 +273,9 @@ fn silent(config: &ServerConfig, words: String) -> McpError {
 fn unserved(why: &ClientInitializeError, words: String) -> McpError {
     if why.is_authorization_required() {
         return McpError::Unauthorized;
+    }
+    if matches!(why, ClientInitializeError::ExpectedInitResult(_)) {
+        return McpError::Undiscovered;
     }
     let why = match why {
         ClientInitializeError::ConnectionClosed(_) => "it ended before it answered".to_owned(),

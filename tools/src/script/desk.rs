@@ -85,7 +85,7 @@ impl Desk {
                 recursive,
                 glob,
             } => {
-                let folder = staged.locate(&path)?;
+                let folder = staged.locate(&path, false)?;
                 let found = match recursive || glob.is_some() {
                     true => staged.below(&folder, glob.as_deref())?,
                     false => {
@@ -102,7 +102,7 @@ impl Desk {
             }
             Asked::Stat { path } => {
                 let path = staged.parse(&path)?;
-                let seen = match staged.locate(path.as_str()) {
+                let seen = match staged.locate(path.as_str(), false) {
                     Ok(path) => staged.look(&path)?,
                     Err(fatal @ ToolError::Fatal(_)) => return Err(fatal),
                     Err(_) => None,
@@ -110,7 +110,7 @@ impl Desk {
                 return Ok(seen.map_or(Value::Null, |seen| described(&path, seen)));
             }
             Asked::Read { path } => {
-                let path = staged.locate(&path)?;
+                let path = staged.locate(&path, false)?;
                 let bytes = staged.read(&path, 0, FILE + 1)?;
                 if bytes.len() > FILE {
                     return Err(rejected(format!(
@@ -122,29 +122,30 @@ impl Desk {
                 return Ok(text.into());
             }
             Asked::Write { path, text, append } => {
-                let path = staged.locate(&path)?;
+                let path = staged.locate(&path, true)?;
                 match append {
                     true => staged.append(&path, text.as_bytes())?,
                     false => staged.write(&path, text.into_bytes())?,
                 }
             }
-            Asked::Folder { path } => staged.make_folder(&staged.locate(&path)?)?,
+            Asked::Folder { path } => staged.make_folder(&staged.locate(&path, true)?)?,
             Asked::Remove { path, recursive } => {
-                let path = staged.locate(&path)?;
+                let path = staged.locate(&path, true)?;
                 match recursive {
                     true => staged.remove_all(&path)?,
                     false => staged.remove(&path)?,
                 }
             }
             Asked::Move { from, to } => {
-                let (from, to) = (staged.locate(&from)?, staged.locate(&to)?);
+                let (from, to) = (staged.locate(&from, true)?, staged.locate(&to, true)?);
                 if from != to {
                     staged.copy(&from, &to)?;
                     staged.remove_all(&from)?;
                 }
             }
             Asked::Copy { from, to } => {
-                staged.copy(&staged.locate(&from)?, &staged.locate(&to)?)?;
+                let (from, to) = (staged.locate(&from, false)?, staged.locate(&to, true)?);
+                staged.copy(&from, &to)?;
             }
         }
         Ok(Value::Null)

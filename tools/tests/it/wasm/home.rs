@@ -52,6 +52,10 @@ impl Home {
         self.root.path().join(name)
     }
 
+    pub fn workspace(&self) -> &Path {
+        &self.context.workspace
+    }
+
     /// A folder with the guest and a `tool.toml` that says `more`.
     pub fn folder(&self, guest: &Guest, more: &str) -> PathBuf {
         self.folder_of(&guest.name, &guest.build(), more)

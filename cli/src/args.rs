@@ -46,6 +46,9 @@ pub enum Command {
         /// The run, or the beginning of its id [default: the latest]
         run: Option<String>,
     },
+    /// The tools that runs can call: list, show, add, test, call, remove
+    #[command(subcommand)]
+    Tools(ToolsCommand),
     /// The models of this machine: list, pull, add, bench
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -204,6 +207,45 @@ pub struct ResumeArgs {
 }
 
 /// `gpak runs`
+/// `gpak tools`
+#[derive(Debug, Subcommand)]
+pub enum ToolsCommand {
+    /// List all tools, and where each comes from
+    List,
+    /// Show a package: its tools, what it was granted, where it is from
+    Show {
+        /// The package, or one of its tools
+        name: String,
+    },
+    /// Add the package in a folder, once you grant what it asks for
+    Add {
+        /// The folder with its tool.toml
+        folder: PathBuf,
+        /// Grant all that it asks for, without asking
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Make the examples of a package, and say which do not come out as they should
+    Test {
+        /// The package, or one of its tools
+        name: String,
+    },
+    /// Call a tool of a package
+    Call {
+        /// The tool
+        tool: String,
+        /// Its arguments, as JSON
+        input: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a package
+    Remove {
+        /// The package
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
     /// List runs, newest first

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod models;
 pub mod run;
 pub mod runs;
+pub mod tools;
 pub mod undo;
 
 /// A JSON object on a line of its own on standard output.

@@ -14,6 +14,7 @@ mod pulling;
 mod servers;
 mod settings;
 mod show;
+mod user_space;
 mod wire;
 
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(args) => commands::run::resume(&home, args, json).await,
         Command::Runs(command) => commands::runs::runs(&home, command, json).await,
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,
+        Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),

@@ -27,6 +27,7 @@ use gpak_tools::{
     ReadHistory,
     builtin::{self, Reach},
     copies, repository,
+    script::{RunScript, ScriptLimits},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,7 @@ use crate::{
     home::Home,
     pulling, servers,
     settings::{Origin, Settings},
+    user_space,
 };
 
 /// Tokens from which a window is large.
@@ -164,6 +166,21 @@ pub fn toolbox(
         journal.clone(),
         options.output_bytes,
     )));
+    if model.native_tools {
+        let limits = ScriptLimits::default();
+        let scripts = RunScript::new(&options, user_space::code_cache(home), limits);
+        tools.push(Arc::new(scripts));
+    }
+    let taken = tools
+        .iter()
+        .chain(&of_repository)
+        .map(|tool| tool.spec().name.clone())
+        .collect();
+    let offered = user_space::offered(home, &options, &taken);
+    for notice in offered.notices {
+        eprintln!("gpak: {notice}");
+    }
+    tools.extend(offered.tools);
     let copies = copies::all(&options, &home.copies, copies::Limits::default());
     Toolbox::new(tools.into_iter().chain(of_repository))
         .and_then(|toolbox| toolbox.with_hidden(copies))

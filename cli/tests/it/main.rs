@@ -21,3 +21,4 @@ mod place;
 mod runs;
 mod strategy;
 mod tmux;
+mod tools;

@@ -210,7 +210,7 @@ pub fn component(world: &str, wat: &str) -> Vec<u8> {
 pub fn component_with(packages: &[&str], world: &str, wat: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap_or_else(|why| panic!("{why}\n{wat}"));
     let mut resolve = Resolve::default();
-    let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/wit");
+    let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/wit");
     let (package, _) = resolve.push_dir(wit).unwrap();
     let mut all = vec![package];
     for text in packages {

@@ -1,0 +1,321 @@
+//! `gpak tools`: what a run can call, and the packages that the user adds.
+
+use std::{
+    collections::BTreeSet,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use gpak_kernel::{
+    event::RunId,
+    model::CallId,
+    tool::{Call, ToolContext, ToolError},
+};
+use gpak_tools::{
+    builtin,
+    script::RUN_SCRIPT,
+    wasm::{Asks, Called, Candidate, Example, Package, PackagedTool, Packages, WasmError},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::ToolsCommand,
+    commands::print_json,
+    failure::{DONE, FAILED, Failure, NEEDS_APPROVAL},
+    home::Home,
+    user_space, wire,
+};
+
+/// `gpak tools`
+pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8, Failure> {
+    let packages = user_space::packages(home, options(home));
+    match command {
+        ToolsCommand::List => list(&packages, home, json),
+        ToolsCommand::Show { name } => show(&packages.with_tool(&name)?, json),
+        ToolsCommand::Add { folder, yes } => add(&packages, home, &folder, yes, json).await,
+        ToolsCommand::Test { name } => test(&packages, &name, json).await,
+        ToolsCommand::Call { tool, input, place } => {
+            let workspace = wire::workspace(&place.workspace)?;
+            call(&packages, &tool, &input, workspace, json).await
+        }
+        ToolsCommand::Remove { name } => {
+            packages.remove(&name)?;
+            if json {
+                print_json(&json!({"removed": name}));
+            } else {
+                println!("removed {name}");
+            }
+            Ok(DONE)
+        }
+    }
+}
+
+fn options(home: &Home) -> builtin::Options {
+    let mut options = builtin::Options::new(home.undo());
+    options.protected = home.protected();
+    options
+}
+
+/// The names that tools of gpak's own have.
+fn reserved(home: &Home) -> BTreeSet<String> {
+    let tools = builtin::all(&options(home));
+    let names = tools.iter().map(|tool| tool.spec().name.clone());
+    let others = [RUN_SCRIPT, "pin_fact", "read_history", "delegate"].map(str::to_owned);
+    names.chain(others).collect()
+}
+
+fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
+    let mut rows = Vec::new();
+    for tool in builtin::all(&options(home)) {
+        rows.push((tool.spec().clone(), "gpak".to_owned()));
+    }
+    let listed = packages.list()?;
+    for package in &listed.packages {
+        let of = format!("{} {}", package.name(), package.manifest.version);
+        let tools = package.tools.iter();
+        rows.extend(tools.map(|tool| (tool.spec.clone(), of.clone())));
+    }
+    for (spec, of) in &rows {
+        if json {
+            print_json(
+                &json!({"name": spec.name, "effect": spec.effect, "from": of, "description": spec.description}),
+            );
+        } else {
+            let effect = serde_json::to_value(spec.effect).unwrap_or_default();
+            let first = spec.description.lines().next().unwrap_or_default();
+            let first = crate::show::shorten(first, 70);
+            let effect = effect.as_str().unwrap_or_default();
+            println!("{:20} {effect:13} {of:18} {first}", spec.name);
+        }
+    }
+    for unusable in &listed.unusable {
+        eprintln!(
+            "gpak: the package {} cannot be used: {}",
+            unusable.name, unusable.why
+        );
+    }
+    Ok(if listed.unusable.is_empty() {
+        DONE
+    } else {
+        FAILED
+    })
+}
+
+fn show(package: &Package, json: bool) -> Result<u8, Failure> {
+    if json {
+        print_json(package);
+        return Ok(DONE);
+    }
+    println!("{} {}", package.name(), package.manifest.version);
+    if !package.manifest.description.is_empty() {
+        println!("{}", package.manifest.description);
+    }
+    println!("from {}, BLAKE3 {}", package.origin.display(), package.hash);
+    print_asks("granted", &package.grant);
+    for tool in &package.tools {
+        println!("\n{}: {}", tool.spec.name, tool.spec.description);
+        println!("  input {}", tool.spec.input);
+    }
+    Ok(DONE)
+}
+
+fn print_asks(what: &str, asks: &Asks) {
+    let lines = asks.lines();
+    if lines.is_empty() {
+        println!("{what}: nothing; it can compute and nothing else");
+    } else {
+        println!("{what}:");
+    }
+    for line in lines {
+        println!("  {line}");
+    }
+}
+
+async fn add(
+    packages: &Packages,
+    home: &Home,
+    folder: &Path,
+    yes: bool,
+    json: bool,
+) -> Result<u8, Failure> {
+    let candidate = packages.read(folder).await?;
+    let asks = &candidate.manifest.asks;
+    if json {
+        let tools: Vec<_> = candidate.tools.iter().map(|tool| &tool.spec).collect();
+        print_json(&json!({
+            "name": candidate.manifest.name, "version": candidate.manifest.version,
+            "hash": candidate.hash, "asks": asks, "asks_in_words": asks.lines(), "tools": tools,
+        }));
+    } else {
+        tell(&candidate);
+    }
+    if !yes && !agreed(json)? {
+        eprintln!(
+            "gpak: nothing was added; gpak tools add --yes {} grants this",
+            folder.display()
+        );
+        return Ok(NEEDS_APPROVAL);
+    }
+    let package = packages.add(&candidate, asks.clone(), &reserved(home))?;
+    if json {
+        print_json(&json!({"added": package.name()}));
+    } else {
+        println!(
+            "added {}; gpak tools test {0} makes its examples",
+            package.name()
+        );
+    }
+    Ok(DONE)
+}
+
+fn tell(candidate: &Candidate) {
+    println!("{} {}", candidate.manifest.name, candidate.manifest.version);
+    for tool in &candidate.tools {
+        let effect = serde_json::to_value(tool.spec.effect).unwrap_or_default();
+        let effect = effect.as_str().unwrap_or_default();
+        println!("  {} ({effect}): {}", tool.spec.name, tool.spec.description);
+    }
+    print_asks("it asks for", &candidate.manifest.asks);
+}
+
+/// Asks at a terminal; elsewhere nobody agrees.
+fn agreed(json: bool) -> Result<bool, Failure> {
+    if json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("Grant this and add it? [y/N] ");
+    let unread = |why: std::io::Error| Failure::new(format!("the terminal cannot be read: {why}"));
+    std::io::stderr().flush().map_err(unread)?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(unread)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+async fn test(packages: &Packages, name: &str, json: bool) -> Result<u8, Failure> {
+    let package = packages.with_tool(name)?;
+    let examples = package.manifest.examples.clone();
+    if examples.is_empty() {
+        return Err(Failure::new(format!("{} has no examples to make", package.name()))
+            .help("write some as [[examples]] with input and output in its tool.toml, and add it again"));
+    }
+    let tools = packages.tools_of(package);
+    // What examples do to files stays in a folder of their own.
+    let folder = tempfile::tempdir()
+        .map_err(|why| Failure::new(format!("no folder for the examples can be made: {why}")))?;
+    let mut failed = 0;
+    for (number, example) in (1..).zip(&examples) {
+        let tool = tool_of(&tools, example)?;
+        let called = made(tool, &example.input, folder.path().to_owned(), number).await;
+        let why = judge(example, &called);
+        let name = &tool.described().spec.name;
+        if json {
+            print_json(
+                &json!({"tool": name, "input": example.input, "passed": why.is_none(), "why": why}),
+            );
+        } else {
+            match &why {
+                None => println!("✓ {name} {}", example.input),
+                Some(why) => println!("✗ {name} {}: {why}", example.input),
+            }
+        }
+        failed += usize::from(why.is_some());
+    }
+    Ok(if failed == 0 { DONE } else { FAILED })
+}
+
+fn tool_of<'a>(
+    tools: &'a [std::sync::Arc<PackagedTool>],
+    example: &Example,
+) -> Result<&'a PackagedTool, Failure> {
+    let named = |tool: &&std::sync::Arc<PackagedTool>| {
+        let name = &tool.described().spec.name;
+        example.tool.as_ref().is_none_or(|wanted| wanted == name)
+    };
+    let found = tools.iter().find(named).map(AsRef::as_ref);
+    found.ok_or_else(|| Failure::new("an example names a tool that the package does not have"))
+}
+
+/// Why an example did not come out as it says, if so.
+fn judge(example: &Example, called: &Called) -> Option<String> {
+    match (&called.result, &example.error) {
+        (Ok(given), None) => {
+            let wanted = example.output.as_ref()?;
+            let given = given.data.as_ref().unwrap_or(&Value::Null);
+            (given != wanted).then(|| format!("it gave {given} and not {wanted}"))
+        }
+        (Ok(given), Some(error)) => Some(format!(
+            "it gave {} and not the error {error:?}",
+            given.text
+        )),
+        (Err(why), Some(error)) if why.to_string().contains(error) => None,
+        (Err(why), _) => Some(why.to_string()),
+    }
+}
+
+async fn call(
+    packages: &Packages,
+    name: &str,
+    input: &str,
+    workspace: PathBuf,
+    json: bool,
+) -> Result<u8, Failure> {
+    let input: Value = serde_json::from_str(input).map_err(|why| {
+        Failure::usage(format!("the input is no JSON: {why}")).help(format!(
+            "it looks like gpak tools call {name} '{{\"text\": \"…\"}}'"
+        ))
+    })?;
+    let package = packages.with_tool(name)?;
+    let tools = packages.tools_of(package);
+    let Some(tool) = tools.iter().find(|tool| tool.described().spec.name == name) else {
+        let names: Vec<_> = tools
+            .iter()
+            .map(|tool| tool.described().spec.name.as_str())
+            .collect();
+        return Err(Failure::usage(format!(
+            "{name} is a package; name one of its tools: {}",
+            names.join(", ")
+        )));
+    };
+    let called = made(tool, &input, workspace, 1).await;
+    for line in &called.log.lines {
+        eprintln!("{}: {}", line.level, line.message);
+    }
+    match called.result {
+        Ok(output) if json => print_json(&json!({"output": output.data, "text": output.text})),
+        Ok(output) => println!("{}", output.text),
+        Err(why) => return Err(Failure::new(why.to_string())),
+    }
+    Ok(DONE)
+}
+
+/// Makes a call whose arguments the tool's schema accepts, as a run of its own.
+async fn made(tool: &PackagedTool, input: &Value, workspace: PathBuf, number: u32) -> Called {
+    let spec = &tool.described().spec;
+    if let Err(why) = jsonschema::validate(&spec.input, input) {
+        let why = format!("the input is not what {} takes: {why}", spec.name);
+        return Called {
+            result: Err(ToolError::Rejected(why)),
+            log: Default::default(),
+        };
+    }
+    let call = Call {
+        id: CallId {
+            reply: number,
+            index: 0,
+        },
+        name: spec.name.clone(),
+        args: input.clone(),
+        attempt: 1,
+    };
+    let context = ToolContext {
+        run: RunId::random(),
+        workspace,
+    };
+    tool.call_logged(&call, &context).await
+}
+
+impl From<WasmError> for Failure {
+    fn from(error: WasmError) -> Self {
+        Self::new(error.to_string())
+    }
+}

@@ -19,27 +19,68 @@
   };
   const failure = (code, message) => Object.assign(new Error(`${code}: ${message}`), { code });
   const stat = (path) => ask("stat", { path: path_of(path) });
-  const text_of = (text) => (typeof text === "string" ? text : show(text));
+  // A value that is missing shows as one of these words in the place of a value, where only a program has them.
+  const text_of = (text, path) => {
+    const shown = typeof text === "string" ? text : show(text);
+    const odd = /\[object Object\]|(?:^|[:,;\t]) ?(?:undefined|NaN)(?= *$|[,;\t])/m.exec(shown);
+    if (!odd || /\.[cm]?[jt]sx?$/.test(path) || known(odd[0].replace(/^[:,;\t]? ?/, ""))) return shown;
+    throw new TypeError(
+      `the text for ${path} has ${odd[0].replace(/^[:,;\t]? ?/, "")} in it, so a value is missing or has another form than the script takes it to have; it begins ${JSON.stringify(shown.slice(0, 80))}`,
+    );
+  };
+  // Whether a text that was read has the word: then the script only passes it on.
+  const seen = [];
+  const known = (word) => seen.some((text) => text.includes(word));
+  const content = (path) => {
+    if (/[*?{]/.test(path_of(path)) && stat(path) === null)
+      throw new TypeError(`${path_of(path)} is a pattern, and one file is read at a time: for (const path of list(${JSON.stringify(path)})) { … }`);
+    const text = ask("read", { path: path_of(path) });
+    if (/undefined|NaN|\[object Object\]/.test(text)) seen.push(text);
+    return text;
+  };
 
   const text = {
     list: (glob) =>
       ask("list", glob === undefined || glob === "." || glob === "" ? { path: ".", recursive: true } : listing(glob))
         .filter((one) => !one.folder)
         .map((one) => one.path),
-    read: (path) => ask("read", { path: path_of(path) }),
+    read: content,
     lines: (path) => {
-      const text = ask("read", { path: path_of(path) });
+      const text = content(path);
       if (text === "") return [];
       return text.replace(/\r?\n$/, "").split(/\r?\n/);
     },
-    write: (path, content) => void ask("write", { path: path_of(path), text: text_of(content) }),
-    append: (path, content) => void ask("write", { path: path_of(path), text: text_of(content), append: true }),
+    csv: (path) => {
+      const [head, ...rows] = text.lines(path).filter((line) => line.trim() !== "");
+      const separator = [",", ";", "\t"].find((one) => head?.includes(one)) ?? ",";
+      const names = cells(head ?? "", separator);
+      return rows.map((row) => Object.fromEntries(cells(row, separator).map((cell, at) => [names[at] ?? at, value_of(cell)])));
+    },
+    write: (path, content) => void ask("write", { path: path_of(path), text: text_of(content, path) }),
+    append: (path, content) => void ask("write", { path: path_of(path), text: text_of(content, path), append: true }),
     move: (from, to) => void ask("move", { from: path_of(from), to: into(from, to) }),
     copy: (from, to) => void ask("copy", { from: path_of(from), to: into(from, to) }),
     remove: (path) => void ask("remove", { path: path_of(path), recursive: true }),
     exists: (path) => stat(path) !== null,
     print: (...values) => print(values.map(show).join(" ")),
   };
+  // A row of a table (RFC 4180, but for line breaks within cells).
+  function cells(row, separator) {
+    const found = [""];
+    let quoted = false;
+    for (let at = 0; at < row.length; at++) {
+      const c = row[at];
+      if (c === '"' && quoted && row[at + 1] === '"') found[found.length - 1] += row[at++];
+      else if (c === '"') quoted = !quoted;
+      else if (c === separator && !quoted) found.push("");
+      else found[found.length - 1] += c;
+    }
+    return found.map((cell) => cell.trim());
+  }
+  // What has zeros in front is a code; what is written as JavaScript would write it, or with decimals, a number.
+  function value_of(cell) {
+    return /^-?(0|[1-9]\d{0,14})(\.\d+)?$/.test(cell) ? Number(cell) : cell;
+  }
   function listing(glob) {
     if (/[*?\[{]/.test(glob)) return { path: ".", recursive: true, glob };
     return { path: glob, recursive: true };
@@ -99,7 +140,7 @@
     Object.assign(new String(content), { toString: () => content, toJSON: () => content });
   const fs = {
     readFileSync: (path, options) => {
-      if (stat(path) === null) throw failure("ENOENT", `no such file or directory, open '${path}'`);
+      if (stat(path) === null && !/[*?{]/.test(path)) throw failure("ENOENT", `no such file or directory, open '${path}'`);
       const content = text.read(path);
       return options ? content : buffer(content);
     },

@@ -11,8 +11,39 @@ static IMPORT: LazyLock<Regex> = LazyLock::new(|| {
         .unwrap()
 });
 
-/// The script with its imports made calls of `require`. No line moves.
+/// `const lines = lines("…")`: what is declared hides the function that it is to come from.
+#[allow(clippy::unwrap_used, reason = "a pattern that is written here is one")]
+static OWN_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b(?:const|let|var)\s+(?:csv\s*=\s*(csv)|exists\s*=\s*(exists)|lines\s*=\s*(lines)|list\s*=\s*(list)|read\s*=\s*(read))\(").unwrap()
+});
+
+/// A script as the interpreter can run it. No line moves.
 pub(super) fn runnable(script: &str) -> Cow<'_, str> {
+    match required(script) {
+        Cow::Borrowed(script) => named(script),
+        Cow::Owned(script) => Cow::Owned(named(&script).into_owned()),
+    }
+}
+
+/// With functions told from the variables that are named after them.
+fn named(script: &str) -> Cow<'_, str> {
+    OWN_NAME.replace_all(script, |own: &Captures<'_>| {
+        let name = own
+            .iter()
+            .skip(1)
+            .flatten()
+            .next()
+            .map_or("", |name| name.as_str());
+        let declared = own.get(0).map_or("", |all| all.as_str());
+        let before = declared
+            .strip_suffix(&format!("{name}("))
+            .unwrap_or(declared);
+        format!("{before}globalThis.{name}(")
+    })
+}
+
+/// With imports made calls of `require`.
+fn required(script: &str) -> Cow<'_, str> {
     IMPORT.replace_all(script, |import: &Captures<'_>| {
         let part = |number| import.get(number).map_or("", |part| part.as_str());
         let names = match part(4) {
@@ -42,6 +73,18 @@ mod tests {
         assert_eq!(
             runnable("// import it from there"),
             "// import it from there"
+        );
+    }
+
+    #[test]
+    fn a_variable_may_be_named_after_the_function_it_comes_from() {
+        assert_eq!(
+            runnable("import fs from 'fs';\nfor (const p of list()) { const lines = lines(p); }"),
+            "const fs = require('fs');\nfor (const p of list()) { const lines = globalThis.lines(p); }"
+        );
+        assert_eq!(
+            runnable("const lines = list('a');"),
+            "const lines = list('a');"
         );
     }
 }

@@ -45,7 +45,7 @@ impl RunScript {
     pub fn new(options: &Options, cache: Cache, limits: ScriptLimits) -> Self {
         let spec = builtin::spec(
             RUN_SCRIPT,
-            "Run a JavaScript program over the files of the workspace: node's fs and path, and list(glob), read(path), lines(path), write(path, text), append, move, remove, exists, print. It has no network and starts no programs. Its changes are kept only if it ends without an error.",
+            "Run a JavaScript program over the files of the workspace: node's fs and path, and list(glob), read(path), lines(path), csv(path) (rows as objects), write(path, text), append, move, remove, exists, print. It has no network and starts no programs. Its changes are kept only if it ends without an error.",
             Effect::Reversible,
             json!({
                 "script": {"type": "string", "minLength": 1, "description": "The program. What it prints, and the value of its last expression, is the result."},

@@ -115,9 +115,55 @@ async fn what_models_write_for_node_runs() {
             "22",
         ),
         ("new Date().getFullYear() > 2000", "value: true"),
+        ("const lines = lines('data/y.log');\nlines.length", "value: 1"),
+        (
+            "csv('data/x.csv').reduce((sum, row) => sum + row.qty, 0)",
+            "value: 9",
+        ),
     ]) {
         assert_eq!(scripts.told(number, script).await, said, "{script}");
     }
+}
+
+#[tokio::test]
+async fn a_table_keeps_codes_as_they_are_and_reads_quoted_cells() {
+    let scripts = scripts();
+    scripts
+        .bench
+        .put("t.csv", "code;who;sum\n007;\"Bond; \"\"J\"\"\";2.50\n\n");
+    assert_eq!(
+        scripts.told(1, "csv('t.csv')").await,
+        r#"value: [{"code":"007","who":"Bond; \"J\"","sum":2.5}]"#
+    );
+}
+
+#[tokio::test]
+async fn a_missing_value_is_not_written_into_a_file_unless_it_was_read_from_one() {
+    let scripts = scripts();
+    scripts.bench.put("a.csv", "x,NaN\n");
+    let before = scripts.bench.tree();
+    for (number, script) in (1..).zip([
+        "write('b.txt', `total: ${[].total}`);",
+        "append('a.csv', [{}].map(String).join());",
+        "const fs = require('fs'); fs.writeFileSync('b.txt', String(Number('x')));",
+    ]) {
+        let told = scripts.told(number, script).await;
+        assert!(told.contains("so a value is missing"), "{told}");
+        assert_eq!(scripts.bench.tree(), before, "{script}");
+    }
+    scripts.told(9, "write('b.csv', read('a.csv'))").await;
+    assert_eq!(scripts.bench.get("b.csv"), "x,NaN\n");
+}
+
+#[tokio::test]
+async fn a_pattern_in_the_place_of_a_file_is_told_how_to_go_over_the_files() {
+    let scripts = scripts();
+    scripts.bench.put("a.txt", "one\n");
+    let told = scripts.told(1, "lines('*.txt').length").await;
+    assert!(
+        told.contains(r#"for (const path of list("*.txt"))"#),
+        "{told}"
+    );
 }
 
 #[tokio::test]

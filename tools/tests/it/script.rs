@@ -115,7 +115,7 @@ async fn what_models_write_for_node_runs() {
             "22",
         ),
         ("new Date().getFullYear() > 2000", "value: true"),
-        ("const lines = lines('data/y.log');\nlines.length", "value: 1"),
+        ("const lines = lines('logs/y.log');\nlines.length", "value: 1"),
         (
             "csv('data/x.csv').reduce((sum, row) => sum + row.qty, 0)",
             "value: 9",

@@ -7,7 +7,7 @@
 //!                  Desk ──► staged changes, put in place once it has ended without an error
 //! ```
 //!
-//! A script has nothing but the functions of its [`desk`]: no network, no processes, no environment. What
+//! A script has nothing but the functions of its desk: no network, no processes, no environment. What
 //! it changes is staged, so that a script that fails changes nothing, and one that is only tried out
 //! ([`RunScript::trial`]) does not either.
 

@@ -9,11 +9,11 @@ use std::{
 use gpak_kernel::{
     event::RunId,
     model::CallId,
-    tool::{Call, ToolContext, ToolError},
+    tool::{Call, Tool as _, ToolContext, ToolError},
 };
 use gpak_tools::{
     builtin,
-    script::RUN_SCRIPT,
+    script::{RUN_SCRIPT, RunScript, ScriptLimits},
     wasm::{Asks, Called, Candidate, Example, Package, PackagedTool, Packages, WasmError},
 };
 use serde_json::{Value, json};
@@ -69,6 +69,9 @@ fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
     for tool in builtin::all(&options(home)) {
         rows.push((tool.spec().clone(), "gpak".to_owned()));
     }
+    let cache = user_space::code_cache(home);
+    let scripts = RunScript::new(&options(home), cache, ScriptLimits::default());
+    rows.push((scripts.spec().clone(), "gpak".to_owned()));
     let listed = packages.list()?;
     for package in &listed.packages {
         let of = format!("{} {}", package.name(), package.manifest.version);

@@ -33,7 +33,7 @@ fn a_package_is_added_tested_called_used_in_a_run_and_removed() {
     place
         .gpak(&["tools", "list"])
         .with_code(0)
-        .saying(&["read_file", "echo 1.2"]);
+        .saying(&["read_file", "run_script", "echo 1.2"]);
     place
         .gpak(&["tools", "show", "echo"])
         .with_code(0)

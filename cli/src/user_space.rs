@@ -1,10 +1,8 @@
 //! What the user has added to the tools that come with gpak.
 
-use std::collections::BTreeSet;
-
 use gpak_tools::{
     builtin::Options,
-    wasm::{self, Cache, Offered, Packages},
+    wasm::{self, Cache, Packages},
 };
 
 use crate::home::Home;
@@ -20,7 +18,9 @@ pub fn packages(home: &Home, builtin: Options) -> Packages {
     Packages::new(wasm::Options::new(dir, code_cache(home), builtin))
 }
 
-/// The tools of these packages, but for those whose names are taken.
-pub fn offered(home: &Home, builtin: &Options, taken: &BTreeSet<String>) -> Offered {
-    packages(home, builtin.clone()).offer(taken)
+/// What the built-in tools are told of this user's house.
+pub fn options(home: &Home) -> Options {
+    let mut options = Options::new(home.undo());
+    options.protected = home.protected();
+    options
 }

@@ -153,8 +153,7 @@ pub fn toolbox(
     journal: &Arc<dyn Journal>,
     of_repository: Option<Arc<dyn Tool>>,
 ) -> Result<Toolbox, Failure> {
-    let mut options = builtin::Options::new(home.undo());
-    options.protected = home.protected();
+    let mut options = user_space::options(home);
     options.output_bytes = output_bytes(model.window);
     options.reach = reach;
     let mut tools = builtin::all(&options);
@@ -176,7 +175,7 @@ pub fn toolbox(
         .chain(&of_repository)
         .map(|tool| tool.spec().name.clone())
         .collect();
-    let offered = user_space::offered(home, &options, &taken);
+    let offered = user_space::packages(home, options.clone()).offer(&taken);
     for notice in offered.notices {
         eprintln!("gpak: {notice}");
     }

@@ -78,13 +78,19 @@ impl Options {
             reach: Reach::default(),
         }
     }
+
+    /// All folders and files that no tool for files reads or writes.
+    pub(crate) fn closed(&self) -> Vec<PathBuf> {
+        let mut closed = self.protected.clone();
+        closed.push(self.undo_dir.clone());
+        closed
+    }
 }
 
 /// All built-in tools, in the order that a model is shown.
 pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
     let undo = UndoStore::new(&options.undo_dir);
-    let mut protected = options.protected.clone();
-    protected.push(undo.dir().to_owned());
+    let protected = options.closed();
     let desk = Arc::new(Desk {
         undo,
         protected: protected.clone(),

@@ -65,12 +65,10 @@ impl Default for Limits {
 /// The tools by which a run tries several ways, with copies in `dir`: only the machine calls them.
 pub fn all(options: &Options, dir: impl Into<PathBuf>, limits: Limits) -> Vec<Arc<dyn Tool>> {
     let undo = UndoStore::new(&options.undo_dir);
-    let mut protected = options.protected.clone();
-    protected.push(undo.dir().to_owned());
     let copies = Arc::new(Copies {
         dir: dir.into(),
         undo,
-        protected,
+        protected: options.closed(),
         limits,
         output_bytes: options.output_bytes,
     });

@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use cap_std::fs::MetadataExt as _;
+use cap_std::fs::{Metadata, MetadataExt as _};
 use gpak_kernel::{event::RunId, model::CallId, tool::ToolError};
 
 use crate::{
@@ -67,6 +67,25 @@ pub(crate) struct Seen {
     pub(crate) kind: SeenKind,
     pub(crate) size: u64,
     pub(crate) modified: SystemTime,
+}
+
+impl Seen {
+    /// What the operating system says of it.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        let (kind, size) = if metadata.is_dir() {
+            (SeenKind::Folder, 0)
+        } else if metadata.is_file() {
+            (SeenKind::File, metadata.len())
+        } else {
+            (SeenKind::Other, 0)
+        };
+        let modified = metadata.modified();
+        Self {
+            kind,
+            size,
+            modified: modified.map_or(SystemTime::UNIX_EPOCH, |time| time.into_std()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,26 +145,7 @@ impl Staged {
             Err(why) if is_absent(&why) => return Ok(None),
             Err(why) => return Err(self.workspace.explain(path, &why)),
         };
-        let kind = if metadata.is_dir() {
-            SeenKind::Folder
-        } else if metadata.is_file() {
-            SeenKind::File
-        } else {
-            SeenKind::Other
-        };
-        let modified = metadata
-            .modified()
-            .map_or(SystemTime::UNIX_EPOCH, |time| time.into_std());
-        let size = if kind == SeenKind::File {
-            metadata.len()
-        } else {
-            0
-        };
-        Ok(Some(Seen {
-            kind,
-            size,
-            modified,
-        }))
+        Ok(Some(Seen::of(&metadata)))
     }
 
     /// Whether something is written below a path, so that it is, or will be, a folder.

@@ -7,9 +7,11 @@ use std::{
 };
 
 use gpak_kernel::{
+    context::READ_HISTORY,
     event::RunId,
     model::CallId,
-    tool::{Call, Tool as _, ToolContext, ToolError},
+    run::child::Delegate,
+    tool::{Call, Effect, Tool as _, ToolContext, ToolError},
 };
 use gpak_tools::{
     builtin,
@@ -23,7 +25,8 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure, NEEDS_APPROVAL},
     home::Home,
-    user_space, wire,
+    user_space::{self, options},
+    wire,
 };
 
 /// `gpak tools`
@@ -50,17 +53,18 @@ pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8,
     }
 }
 
-fn options(home: &Home) -> builtin::Options {
-    let mut options = builtin::Options::new(home.undo());
-    options.protected = home.protected();
-    options
-}
-
 /// The names that tools of gpak's own have.
 fn reserved(home: &Home) -> BTreeSet<String> {
     let tools = builtin::all(&options(home));
     let names = tools.iter().map(|tool| tool.spec().name.clone());
-    let others = [RUN_SCRIPT, "pin_fact", "read_history", "delegate"].map(str::to_owned);
+    let pin = builtin::pin_fact().spec().name.clone();
+    let delegate = Delegate::default().spec().name.clone();
+    let others = [
+        RUN_SCRIPT.to_owned(),
+        READ_HISTORY.to_owned(),
+        pin,
+        delegate,
+    ];
     names.chain(others).collect()
 }
 
@@ -84,10 +88,9 @@ fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
                 &json!({"name": spec.name, "effect": spec.effect, "from": of, "description": spec.description}),
             );
         } else {
-            let effect = serde_json::to_value(spec.effect).unwrap_or_default();
+            let effect = named(spec.effect);
             let first = spec.description.lines().next().unwrap_or_default();
             let first = crate::show::shorten(first, 70);
-            let effect = effect.as_str().unwrap_or_default();
             println!("{:20} {effect:13} {of:18} {first}", spec.name);
         }
     }
@@ -102,6 +105,12 @@ fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
     } else {
         FAILED
     })
+}
+
+/// An effect by the name that it has everywhere.
+fn named(effect: Effect) -> String {
+    let name = serde_json::to_value(effect).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
 }
 
 fn show(package: &Package, json: bool) -> Result<u8, Failure> {
@@ -174,8 +183,7 @@ async fn add(
 fn tell(candidate: &Candidate) {
     println!("{} {}", candidate.manifest.name, candidate.manifest.version);
     for tool in &candidate.tools {
-        let effect = serde_json::to_value(tool.spec.effect).unwrap_or_default();
-        let effect = effect.as_str().unwrap_or_default();
+        let effect = named(tool.spec.effect);
         println!("  {} ({effect}): {}", tool.spec.name, tool.spec.description);
     }
     print_asks("it asks for", &candidate.manifest.asks);
@@ -230,11 +238,11 @@ fn tool_of<'a>(
     tools: &'a [std::sync::Arc<PackagedTool>],
     example: &Example,
 ) -> Result<&'a PackagedTool, Failure> {
-    let named = |tool: &&std::sync::Arc<PackagedTool>| {
+    let is_it = |tool: &&std::sync::Arc<PackagedTool>| {
         let name = &tool.described().spec.name;
         example.tool.as_ref().is_none_or(|wanted| wanted == name)
     };
-    let found = tools.iter().find(named).map(AsRef::as_ref);
+    let found = tools.iter().find(is_it).map(AsRef::as_ref);
     found.ok_or_else(|| Failure::new("an example names a tool that the package does not have"))
 }
 

@@ -134,7 +134,7 @@ impl Interpreter {
         }
     }
 
-    /// Runs the prelude and then `sources`, each after the one before, as long as none throws.
+    /// Runs the prelude, and then `source`.
     ///
     /// # Errors
     /// If this machine cannot run scripts at all.
@@ -162,14 +162,10 @@ impl Interpreter {
         let pre = pre::<H>(component)?;
         let ran = sandbox.run(async |store| {
             let script: Script = pre.instantiate_async(&mut *store).await?;
-            for source in [PRELUDE, source] {
-                match script.call_load(&mut *store, source).await? {
-                    Err(error) => return Ok(Err(error)),
-                    Ok(value) if std::ptr::eq(source, PRELUDE) => drop(value),
-                    Ok(value) => return Ok(Ok(value)),
-                }
+            if let Err(error) = script.call_load(&mut *store, PRELUDE).await? {
+                return Ok(Err(error));
             }
-            Ok(Ok("null".to_owned()))
+            script.call_load(store, source).await
         });
         let result = match ran.await {
             Ok(Ok(value)) => Ok(value),

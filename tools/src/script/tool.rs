@@ -52,17 +52,14 @@ impl RunScript {
             }),
             1,
         );
-        let undo = UndoStore::new(&options.undo_dir);
-        let mut protected = options.protected.clone();
-        protected.push(undo.dir().to_owned());
         Self {
             spec: Arc::new(ToolSpec {
                 resumable: true,
                 ..spec
             }),
             interpreter: Interpreter::new(cache),
-            undo,
-            protected: protected.into(),
+            undo: UndoStore::new(&options.undo_dir),
+            protected: options.closed().into(),
             limits,
         }
     }

@@ -357,15 +357,13 @@ impl Packages {
 
     pub(super) fn house(&self, package: &Package) -> House {
         let options = &self.options;
-        let mut protected = options.builtin.protected.clone();
-        protected.push(options.builtin.undo_dir.clone());
         House {
             package: package.name().to_owned(),
             grant: package.grant.clone(),
             network: self.network.clone(),
             secrets: options.secrets.clone(),
             values: self.values(package.name()),
-            protected,
+            protected: options.builtin.closed(),
         }
     }
 

@@ -3,15 +3,14 @@
 use std::{
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
     path::Path,
-    time::SystemTime,
 };
 
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use nix::fcntl::OFlag;
 
 use super::{entry, failure};
 use crate::{
-    staged::{Seen, SeenKind},
+    staged::Seen,
     wasm::bindings::gpak::tool::{
         fs::Entry,
         types::{Failure, FailureKind},
@@ -26,7 +25,7 @@ pub(super) fn stat(folder: &Dir, path: &Path) -> Result<Entry, Failure> {
         .symlink_metadata(path)
         .map_err(|why| broken(path, &why))?;
     let name = path.file_name().unwrap_or(path.as_os_str());
-    Ok(entry(&name.to_string_lossy(), seen(&metadata)))
+    Ok(entry(&name.to_string_lossy(), Seen::of(&metadata)))
 }
 
 pub(super) fn list(folder: &Dir, path: &Path) -> Result<Vec<Entry>, Failure> {
@@ -41,7 +40,7 @@ pub(super) fn list(folder: &Dir, path: &Path) -> Result<Vec<Entry>, Failure> {
         ) else {
             continue;
         };
-        all.push(entry(&name, seen(&metadata.map_err(failed)?)));
+        all.push(entry(&name, Seen::of(&metadata.map_err(failed)?)));
         if all.len() > ENTRIES {
             let message = format!(
                 "there are more than {ENTRIES} entries in {}",
@@ -85,27 +84,6 @@ fn in_folder(path: &Path) -> &Path {
         Path::new(".")
     } else {
         path
-    }
-}
-
-fn seen(metadata: &Metadata) -> Seen {
-    let kind = if metadata.is_dir() {
-        SeenKind::Folder
-    } else if metadata.is_file() {
-        SeenKind::File
-    } else {
-        SeenKind::Other
-    };
-    Seen {
-        kind,
-        size: if kind == SeenKind::File {
-            metadata.len()
-        } else {
-            0
-        },
-        modified: metadata
-            .modified()
-            .map_or(SystemTime::UNIX_EPOCH, |time| time.into_std()),
     }
 }
 

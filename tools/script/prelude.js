@@ -89,7 +89,11 @@
       const deep = { path: ".", recursive: true, glob };
       // A name alone means the folder itself; where it has no such file, those inside.
       const here = glob.includes("/") ? [] : files({ ...deep, glob: `/${glob}` });
-      return here.length ? here : files(deep);
+      const found = here.length ? here : files(deep);
+      const [, folder, name] = /^([^*?\[{]*\/)(\*[^*\/]*)$/.exec(glob) ?? [];
+      const inside = folder ? files({ ...deep, glob: `${folder}**/${name}` }).filter((path) => !found.includes(path)) : [];
+      if (inside.length) print(`(${glob} leaves out what is in the folders inside: ${inside.slice(0, 5).join(", ")}; ${folder}**/${name} has it too)`);
+      return found;
     },
     // Without the end of the last line, which `write` puts back: so a text can be cut into its lines and added to.
     read: (path) => content(path).replace(/\r?\n$/, ""),

@@ -187,6 +187,7 @@ mod tests {
                 })
                 .collect(),
             files: String::new(),
+            contents: String::new(),
         }
     }
 

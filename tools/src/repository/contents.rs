@@ -93,7 +93,10 @@ fn look(workspace: &Workspace, path: Inside) -> Option<Entry> {
 
 /// Shows the smallest texts, as many as there is room for.
 fn choose(entries: &mut [Entry], limit: usize) {
-    let names: usize = entries.iter().map(|entry| entry.path.as_str().len() + 32).sum();
+    let names: usize = entries
+        .iter()
+        .map(|entry| entry.path.as_str().len() + 32)
+        .sum();
     let mut left = limit.saturating_sub(names);
     let mut texts: Vec<&mut Entry> = entries.iter_mut().filter(|e| e.text.is_some()).collect();
     texts.sort_by_key(|entry| entry.text.as_ref().map_or(0, |text| text.shown.len()));
@@ -130,7 +133,10 @@ fn folders(files: &[Inside], limit: usize) -> String {
     let mut folders: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
     for file in files {
         let folder = file.parent().unwrap_or_default();
-        let kind = file.name().rsplit_once('.').map_or("other", |(_, kind)| kind);
+        let kind = file
+            .name()
+            .rsplit_once('.')
+            .map_or("other", |(_, kind)| kind);
         *folders
             .entry(folder.as_str().to_owned())
             .or_default()

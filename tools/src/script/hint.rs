@@ -25,8 +25,10 @@ pub(super) fn of(message: &str, script: &str) -> Option<String> {
                 .to_owned(),
         );
     }
-    (is_syntax && message.contains("variable name expected"))
-        .then(|| "\nA word of the language (new, class, default, …) cannot be the name of a variable.".to_owned())
+    (is_syntax && message.contains("variable name expected")).then(|| {
+        "\nA word of the language (new, class, default, …) cannot be the name of a variable."
+            .to_owned()
+    })
 }
 
 /// Whether a name is declared anywhere in a program.
@@ -37,9 +39,12 @@ fn is_declared(script: &str, name: &str) -> bool {
             .any(|word| before.trim_end().ends_with(word))
             || after.trim_start().starts_with("=>")
     };
-    script
-        .match_indices(name)
-        .any(|(at, _)| declares(script.get(..at).unwrap_or_default(), script.get(at + name.len()..).unwrap_or_default()))
+    script.match_indices(name).any(|(at, _)| {
+        declares(
+            script.get(..at).unwrap_or_default(),
+            script.get(at + name.len()..).unwrap_or_default(),
+        )
+    })
 }
 
 /// A line that only Python has: the place where a program goes was taken for a file.

@@ -62,8 +62,10 @@ impl Outcome {
 
     /// The changes, each in a line. A file that is gone from one path and there at another was moved.
     fn described(&self) -> Vec<String> {
-        let moved_to = |change: &Difference| self.changes.iter().find(|other| is_moved(change, other));
-        let is_target = |change: &Difference| self.changes.iter().any(|other| is_moved(other, change));
+        let moved_to =
+            |change: &Difference| self.changes.iter().find(|other| is_moved(change, other));
+        let is_target =
+            |change: &Difference| self.changes.iter().any(|other| is_moved(other, change));
         let told = self.changes.iter().filter(|change| !is_target(change));
         told.map(|change| match moved_to(change) {
             Some(to) => format!("moved {} to {}", change.path, to.path),

@@ -281,24 +281,33 @@ async fn all_places_of_a_text_are_replaced_and_one_that_is_not_there_is_told() {
     let scripts = scripts();
     scripts.bench.put("a.md", "old $1 old\nprice = 3\n");
     scripts.bench.put("sub/b.md", "old\n");
-    scripts.bench.put("c.json", "{\n    \"a\": 1,\n    \"b\": [2]\n}\n");
+    scripts
+        .bench
+        .put("c.json", "{\n    \"a\": 1,\n    \"b\": [2]\n}\n");
     scripts.told(1, "replaceAll('**/*.md', 'old', '$1')").await;
     assert_eq!(scripts.bench.get("a.md"), "$1 $1 $1\nprice = 3\n");
     assert_eq!(scripts.bench.get("sub/b.md"), "$1\n");
-    scripts.told(2, "replace('a.md', /price = \\d/, 'price = 4')").await;
+    scripts
+        .told(2, "replace('a.md', /price = \\d/, 'price = 4')")
+        .await;
     assert!(scripts.bench.get("a.md").ends_with("price = 4\n"));
-    let told = scripts.told(3, "replace('a.md', 'price: 4', 'price: 5')").await;
+    let told = scripts
+        .told(3, "replace('a.md', 'price: 4', 'price: 5')")
+        .await;
     assert!(
         told.contains("a.md has no \"price: 4\"; it has the line \"price = 4\""),
         "{told}"
     );
     let told = scripts.told(5, "replace('a.md', '$1', 'x')").await;
     assert!(
-        told.starts_with("(a.md said \"$1\" in 3 places: line 1 $1 $1 $1; only the first was changed"),
+        told.starts_with(
+            "(a.md said \"$1\" in 3 places: line 1 $1 $1 $1; only the first was changed"
+        ),
         "{told}"
     );
     assert!(scripts.bench.get("a.md").starts_with("x $1 $1\n"));
-    let script = "const c = JSON.parse(read('c.json')); c.a = 5; write('c.json', JSON.stringify(c))";
+    let script =
+        "const c = JSON.parse(read('c.json')); c.a = 5; write('c.json', JSON.stringify(c))";
     scripts.told(4, script).await;
     let json = scripts.bench.get("c.json");
     assert!(json.starts_with("{\n    \"a\": 5,\n"), "{json}");
@@ -326,7 +335,10 @@ async fn errors_of_files_speak_to_a_program() {
     let scripts = scripts();
     scripts.bench.put("a.txt", "one\n");
     let told = scripts.told(1, "read('b.txt')").await;
-    assert!(told.contains("there is no b.txt; there are: a.txt"), "{told}");
+    assert!(
+        told.contains("there is no b.txt; there are: a.txt"),
+        "{told}"
+    );
     let told = scripts.told(2, "csv('a.txt')").await;
     assert!(told.contains("use lines(path)"), "{told}");
     let told = scripts.told(3, "def half(x):\n    return x / 2").await;

@@ -120,10 +120,7 @@ impl Blocks {
         let mut rules = String::new();
         for Program { language, .. } in &self.programs {
             kinds.push(format!("{language}_block"));
-            let _ = writeln!(
-                rules,
-                "{language}_block: \"{FENCE}{language}\\n\" program"
-            );
+            let _ = writeln!(rules, "{language}_block: \"{FENCE}{language}\\n\" program");
         }
         if !self.others.is_empty() {
             kinds.push("call_block".to_owned());

@@ -9,15 +9,7 @@ pub(super) fn all() -> Vec<(Role, &'static str)> {
         (User, ASKED),
         (
             Assistant,
-            "I look for the port in the settings of the mail server.\n```js\nprint(lines(\"conf/mail.ini\").filter(line => line.includes(\"port\")))\n```",
-        ),
-        (
-            User,
-            "Output:\n[\"port = 2525\"]\n\n(The task is: Which port does the mail server use?)",
-        ),
-        (
-            Assistant,
-            "It says 2525.\nANSWER: The mail server uses port 2525 (conf/mail.ini).",
+            "The port of the mail server stands in conf/mail.ini.\nANSWER: The mail server uses port 2525 (conf/mail.ini).",
         ),
         (User, NUMBER),
         (
@@ -48,7 +40,7 @@ pub(super) fn all() -> Vec<(Role, &'static str)> {
         (User, CHANGED),
         (
             Assistant,
-            "In both files under pages the word colour becomes color.\n```js\nfor (const path of list(\"pages/**\")) {\n  if (read(path).includes(\"colour\")) replaceAll(path, \"colour\", \"color\")\n}\n```",
+            "In both files under pages the word colour becomes color.\n```js\nfor (const path of list(\"pages/**/*.md\")) {\n  if (read(path).includes(\"colour\")) replaceAll(path, \"colour\", \"color\")\n}\n```",
         ),
         (
             User,
@@ -61,7 +53,7 @@ pub(super) fn all() -> Vec<(Role, &'static str)> {
         (User, COLLECTED),
         (
             Assistant,
-            "For each .log file I take the lines that begin with FAIL.\n```js\nconst out = []\nfor (const path of list(\"logs/*.log\")) {\n  for (const line of lines(path)) {\n    if (line.startsWith(\"FAIL\")) out.push(path + \": \" + line)\n  }\n}\nwrite(\"failures.txt\", out.join(\"\\n\"))\n```",
+            "For each .log file I take the lines with FAIL.\n```js\nconst out = []\nfor (const path of list(\"logs/**/*.log\")) {\n  for (const line of lines(path)) {\n    if (line.includes(\"FAIL\")) out.push(path + \": \" + line)\n  }\n}\nwrite(\"failures.txt\", out.join(\"\\n\"))\n```",
         ),
         (
             User,
@@ -150,7 +142,8 @@ Pick a colour.
 --- pages/sub/c.md (1 line)
 Nothing here.";
 
-const COLLECTED: &str = "List all lines with FAIL of the logs in failures.txt, with the file they are in.
+const COLLECTED: &str =
+    "List all lines with FAIL of the logs in failures.txt, with the file they are in.
 
 Files of the folder:
 --- logs/mon.log (3 lines)

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    model::{CallId, Sampling},
+    model::{CallId, Sampling, step::Piece},
     tool::Effect,
 };
 
@@ -28,7 +28,11 @@ fn takes(argument: &str, media: Option<&str>) -> Value {
 fn tools() -> Vec<ToolSpec> {
     vec![
         tool("run_script", takes("script", Some("text/javascript")), None),
-        tool("run_command", takes("command", Some("application/x-sh")), None),
+        tool(
+            "run_command",
+            takes("command", Some("application/x-sh")),
+            None,
+        ),
         tool("ask_user", takes("question", None), Some(Control::Ask)),
         tool("finish", takes("answer", None), Some(Control::Finish)),
     ]
@@ -155,7 +159,10 @@ fn the_turns_of_a_run_begin_as_those_of_every_run_and_keep_what_was_said() {
     ];
     let (first, stable) = blocks.turns(&request(begin.clone()));
     assert_eq!(first.len(), stable + 1, "task and files are one turn");
-    assert_eq!(first[stable].text, "Print it.\n\nFiles of the folder:\na.txt");
+    assert_eq!(
+        first[stable].text,
+        "Print it.\n\nFiles of the folder:\na.txt"
+    );
 
     let mut then = begin;
     then.push(Message::Assistant {

@@ -84,7 +84,7 @@ pub fn driver(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
-    let found = repository(home, workspace, model.profile().window);
+    let found = repository(home, workspace, model.profile());
     for notice in &found.notices {
         eprintln!("gpak: {notice}");
     }
@@ -102,9 +102,32 @@ pub fn driver(
     })
 }
 
-/// What the workspace's repository says, for a model with a window of so many tokens.
-pub fn repository(home: &Home, workspace: &Path, window: u32) -> repository::Found {
-    repository::read(workspace, &home.protected(), output_bytes(window))
+/// What the workspace's repository says, for such a model.
+pub fn repository(home: &Home, workspace: &Path, model: &ModelProfile) -> repository::Found {
+    let protected = home.protected();
+    let mut found = repository::read(workspace, &protected, output_bytes(model.window));
+    if works_by_programs(model) {
+        match repository::contents(workspace, &protected) {
+            Ok(contents) => found.repository.contents = contents,
+            Err(why) => found.notices.push(why.to_string()),
+        }
+    }
+    found
+}
+
+/// Whether a model is better served by one tool that runs programs than by a tool for each thing that can be
+/// done with a file: the small ones of this process, whose replies can be held to that form.
+fn works_by_programs(model: &ModelProfile) -> bool {
+    model.provider == "embedded"
+}
+
+/// The system prompt for such a model.
+pub fn instructions(model: &ModelProfile) -> String {
+    let text = match works_by_programs(model) {
+        true => context::PROGRAMS,
+        false => context::INSTRUCTIONS,
+    };
+    text.to_owned()
 }
 
 /// A driver of what needs no workspace: undoing and forking.
@@ -118,10 +141,10 @@ pub fn driver_of_none(
     Ok(Driver {
         toolbox: toolbox(home, Reach::default(), model.profile(), &journal, None)?,
         journal,
+        instructions: instructions(model.profile()),
         model,
         human,
         clock: Arc::new(SystemClock),
-        instructions: context::INSTRUCTIONS.to_owned(),
         repository: context::Repository::default(),
         stop,
     })
@@ -156,7 +179,10 @@ pub fn toolbox(
     let mut options = user_space::options(home);
     options.output_bytes = output_bytes(model.window);
     options.reach = reach;
-    let mut tools = builtin::all(&options);
+    let mut tools = match works_by_programs(model) {
+        true => builtin::without_files(&options),
+        false => builtin::all(&options),
+    };
     // A model that is held to steps is small, and each tool it is told of makes it choose worse.
     if model.native_tools {
         tools.push(builtin::pin_fact());
@@ -165,10 +191,10 @@ pub fn toolbox(
         journal.clone(),
         options.output_bytes,
     )));
-    if model.native_tools {
+    if model.native_tools || works_by_programs(model) {
         let limits = ScriptLimits::default();
         let scripts = RunScript::new(&options, user_space::code_cache(home), limits);
-        tools.push(Arc::new(scripts));
+        tools.insert(0, Arc::new(scripts));
     }
     let taken = tools
         .iter()

@@ -41,6 +41,11 @@ Work step by step: think about what is still missing, make one call, look at its
 what results say; never guess what a file contains. Do exactly what the task asks, no more. When \
 everything the task asks for is done, call finish with the answer.";
 
+/// The system prompt of a run whose model works by programs.
+pub const PROGRAMS: &str = "You are gpak, an agent that works in a folder of files by small programs. Use \
+only what files and outputs say; never guess. Let a program count, add up, sort and compare. Do exactly \
+what the task asks, no more.";
+
 /// The tool that reads what is left out. It is among a run's tools from the start, and offered to the model
 /// once something is left out.
 pub const READ_HISTORY: &str = "read_history";
@@ -160,12 +165,14 @@ fn sampling(state: &State) -> Sampling {
     let parent = state.spec.as_ref().and_then(|spec| spec.parent);
     let way = u64::from(parent.map_or(0, |parent| parent.way));
     let explore = state.strategy == Strategy::Explore || stray > 0 || way > 1;
-    let stuck = state.progress.repeats > 0 || state.progress.failures > 1;
+    let (repeats, failures) = (state.progress.repeats, state.progress.failures);
     Sampling {
-        temperature: match (explore, stuck) {
+        temperature: match (explore, repeats) {
+            (_, 2..) => 0.9,
             (true, _) => 0.7,
-            (false, true) => 0.4,
-            (false, false) => 0.0,
+            (false, 1) => 0.5,
+            (false, _) if failures > 0 => 0.5,
+            (false, _) => 0.0,
         },
         seed: u64::from(state.replies) + stray + 1000 * way,
         ..Sampling::default()

@@ -100,7 +100,53 @@ pub(crate) fn barred(state: &State, spec: &RunSpec, setup: &Setup) -> Vec<String
     });
     let mut barred: Vec<String> = names(spoken.collect());
     barred.extend(state.progress.barred().map(str::to_owned));
+    if must_compute(state, spec, setup) || must_try_again(state, setup) {
+        let ends = setup.tools.iter().filter(|tool| is(tool, Control::Finish));
+        barred.extend(names(ends.collect()));
+    }
     barred
+}
+
+/// Whether a model that was shown the files with the task has yet to compute something: small ones count and
+/// compare wrongly in their heads, and right by programs.
+fn must_compute(state: &State, spec: &RunSpec, setup: &Setup) -> bool {
+    const WORDS: [&str; 20] = [
+        "how many",
+        "how much",
+        "count",
+        "number of",
+        "sum",
+        "add up",
+        "total",
+        "average",
+        "most",
+        "least",
+        "longest",
+        "shortest",
+        "largest",
+        "biggest",
+        "smallest",
+        "highest",
+        "lowest",
+        "differ",
+        "compare",
+        "sort",
+    ];
+    let task = spec.task.to_lowercase();
+    state.replies == 0
+        && !setup.repository.contents.is_empty()
+        && !state.is_conversation()
+        && WORDS.iter().any(|word| task.contains(word))
+}
+
+/// Whether a change failed and the model is one that then says so and gives up, as small ones do: it is held
+/// to a few more tries before it may end.
+fn must_try_again(state: &State, setup: &Setup) -> bool {
+    const TRIES: u32 = 3;
+    let progress = &state.progress;
+    !setup.model.native_tools
+        && progress.failed_change.is_some()
+        && (1..TRIES).contains(&progress.failures)
 }
 
 /// Whether the model works when it plans without being told to. A small one plays with its plan and then

@@ -1,7 +1,20 @@
 // Functions for scripts, on top of the host's. Scripts are written by models, who write for node: so
 // there is what of node makes sense here, and shorter words beside it.
 (() => {
-  const ask = (name, input) => JSON.parse(host.call(name, JSON.stringify(input ?? {})));
+  const ask = (name, input) => {
+    try {
+      return JSON.parse(host.call(name, JSON.stringify(input ?? {})));
+    } catch (error) {
+      // What is said to one who calls other tools is no help to a program.
+      error.message = error.message.replace(/; use \w+ \{.*$/, "") + (/^there is no /.test(error.message) ? there_are() : "");
+      throw error;
+    }
+  };
+  function there_are() {
+    const paths = JSON.parse(host.call("list", JSON.stringify({ path: ".", recursive: true }))).filter((one) => !one.folder).map((one) => one.path);
+    const few = paths.slice(0, 12).join(", ");
+    return paths.length === 0 ? "; there are no files" : `; there are: ${few}${paths.length > 12 ? ` and ${paths.length - 12} more` : ""}`;
+  }
   const print = host.print;
   const show = (value) => {
     if (typeof value === "string") return value;
@@ -39,12 +52,51 @@
     return text;
   };
 
+  // Whether a path is a pattern of paths, and not one that is there.
+  const is_pattern = (path) => /[*?{]/.test(path) && stat(path) === null;
+  // The paths that one means, which may be a pattern.
+  function each(path) {
+    path = path_of(path);
+    if (!is_pattern(path)) return [path];
+    const found = text.list(path);
+    if (found.length === 0) throw new Error(`no file matches ${path}`);
+    return found;
+  }
+  // What is written to a file: lines are joined, and the last line has an end, unless the file had none.
+  function whole(path, content) {
+    if (Array.isArray(content) && content.every((line) => typeof line === "string" || typeof line === "number")) content = content.join("\n");
+    content = text_of(content, path);
+    if (content === "" || content.endsWith("\n")) return content;
+    const had = stat(path) && !stat(path).folder ? ask("read", { path }) : "\n";
+    return had === "" || had.endsWith("\n") ? content + "\n" : content;
+  }
+  // JSON keeps the indentation that its file had.
+  function indented(path, content) {
+    if (!/\.json$/.test(path) || !stat(path)) return content;
+    const indent = /^[[{]\r?\n([ \t]+)/.exec(ask("read", { path }))?.[1];
+    if (indent === undefined) return content;
+    try {
+      return JSON.stringify(JSON.parse(content), null, indent);
+    } catch {
+      return content;
+    }
+  }
+
   const text = {
-    list: (glob) =>
-      ask("list", glob === undefined || glob === "." || glob === "" ? { path: ".", recursive: true } : listing(glob))
-        .filter((one) => !one.folder)
-        .map((one) => one.path),
-    read: content,
+    list: (glob) => {
+      if (glob === undefined || glob === "." || glob === "") return files({ path: ".", recursive: true });
+      if (!/[*?\[{]/.test(glob)) return files({ path: glob, recursive: true });
+      const deep = { path: ".", recursive: true, glob };
+      // A name alone means the folder itself; where it has no such file, those inside.
+      const here = glob.includes("/") ? [] : files({ ...deep, glob: `/${glob}` });
+      const found = here.length ? here : files(deep);
+      const [, folder, name] = /^([^*?\[{]*\/)(\*[^*\/]*)$/.exec(glob) ?? [];
+      const inside = folder ? files({ ...deep, glob: `${folder}**/${name}` }).filter((path) => !found.includes(path)) : [];
+      if (inside.length) print(`(${glob} leaves out what is in the folders inside: ${inside.slice(0, 5).join(", ")}; ${folder}**/${name} has it too)`);
+      return found;
+    },
+    // Without the end of the last line, which `write` puts back: so a text can be cut into its lines and added to.
+    read: (path) => content(path).replace(/\r?\n$/, ""),
     lines: (path) => {
       const text = content(path);
       if (text === "") return [];
@@ -52,18 +104,76 @@
     },
     csv: (path) => {
       const [head, ...rows] = text.lines(path).filter((line) => line.trim() !== "");
-      const separator = [",", ";", "\t"].find((one) => head?.includes(one)) ?? ",";
-      const names = cells(head ?? "", separator);
-      return rows.map((row) => Object.fromEntries(cells(row, separator).map((cell, at) => [names[at] ?? at, value_of(cell)])));
+      const separator = [",", ";", "\t"].find((one) => head?.includes(one));
+      if (separator === undefined && !/\.[ct]sv$/.test(path_of(path))) throw new TypeError(`${path_of(path)} is no table, as its first line has no commas; use lines(path)`);
+      const names = cells(head ?? "", separator ?? ",");
+      return rows.map((row) => Object.fromEntries(cells(row, separator ?? ",").map((cell, at) => [names[at] ?? at, value_of(cell)])));
     },
-    write: (path, content) => void ask("write", { path: path_of(path), text: text_of(content, path) }),
-    append: (path, content) => void ask("write", { path: path_of(path), text: text_of(content, path), append: true }),
-    move: (from, to) => void ask("move", { from: path_of(from), to: into(from, to) }),
-    copy: (from, to) => void ask("copy", { from: path_of(from), to: into(from, to) }),
-    remove: (path) => void ask("remove", { path: path_of(path), recursive: true }),
+    write: (path, content) => {
+      path = path_of(path);
+      ask("write", { path, text: whole(path, indented(path, content)) });
+    },
+    append: (path, content) => {
+      path = path_of(path);
+      const had = stat(path) ? ask("read", { path }) : "";
+      const gap = had === "" || had.endsWith("\n") ? "" : "\n";
+      ask("write", { path, text: gap + whole(path, content).replace(/\n?$/, "\n"), append: true });
+    },
+    replace: (path, old, then) => change(path, old, then, false),
+    replaceAll: (path, old, then) => change(path, old, then, true),
+    move: (from, to) => {
+      for (const path of each(from)) ask("move", { from: path, to: into(path, to, is_pattern(path_of(from))) });
+    },
+    copy: (from, to) => {
+      for (const path of each(from)) ask("copy", { from: path, to: into(path, to, is_pattern(path_of(from))) });
+    },
+    remove: (path) => {
+      for (const one of each(path)) ask("remove", { path: one, recursive: true });
+    },
     exists: (path) => stat(path) !== null,
-    print: (...values) => print(values.map(show).join(" ")),
+    print: (...values) => {
+      const shown = values.map(show).join(" ");
+      print(shown);
+      if (/\b(undefined|NaN)\b|\[object Object\]/.test(shown) && !known(/undefined|NaN|\[object Object\]/.exec(shown)[0])) print("(so a value is missing there, or has another form than the program takes it to have)");
+    },
   };
+  // Changes the one place of a file that says `old`, or all; gives how many files that were.
+  function change(path, old, then, all) {
+    let count = 0;
+    const paths = each(path);
+    for (const path of paths) {
+      const had = content(path);
+      const pattern = pattern_of(old);
+      const places = [...had.matchAll(pattern)].length;
+      if (places === 0) continue;
+      count++;
+      const replacement = typeof then === "function" || old instanceof RegExp ? then : () => text_of(then, path);
+      const once = all ? pattern : new RegExp(pattern.source, pattern.flags.replace("g", ""));
+      ask("write", { path, text: had.replace(once, replacement) });
+      if (places > 1 && !all) print(`(${path} said ${show_of(old)} in ${places} places: ${lines_with(had, once)}; only the first was changed, and replaceAll changes all)`);
+    }
+    if (count === 0) throw new Error(`${show(paths.length === 1 ? paths[0] : path)} has no ${show_of(old)}${paths.length === 1 ? near(paths[0], old) : ""}`);
+    return count;
+  }
+  function show_of(old) {
+    return old instanceof RegExp ? String(old) : JSON.stringify(old);
+  }
+  function pattern_of(old) {
+    if (old instanceof RegExp) return old.global ? old : new RegExp(old.source, `${old.flags}g`);
+    if (typeof old !== "string" || old === "") throw new TypeError(`replace(path, before, after) takes two texts, and before is ${show(old)}`);
+    return new RegExp(old.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "g");
+  }
+  function lines_with(had, pattern) {
+    const found = had.split("\n").map((line, at) => [at + 1, line.trim()]).filter(([, line]) => pattern.test(line));
+    return found.slice(0, 5).map(([at, line]) => `line ${at} ${line}`).join(", ");
+  }
+  // The line of a file that is most like a text that it does not have.
+  function near(path, old) {
+    const words = String(old).toLowerCase().match(/\w+/g) ?? [];
+    const score = (line) => words.filter((word) => line.toLowerCase().includes(word)).length;
+    const [best] = text.lines(path).filter((line) => score(line) > 0).sort((a, b) => score(b) - score(a));
+    return best === undefined ? "" : `; it has the line ${JSON.stringify(best)}`;
+  }
   // A row of a table (RFC 4180, but for line breaks within cells).
   function cells(row, separator) {
     const found = [""];
@@ -81,15 +191,15 @@
   function value_of(cell) {
     return /^-?(0|[1-9]\d{0,14})(\.\d+)?$/.test(cell) ? Number(cell) : cell;
   }
-  function listing(glob) {
-    if (/[*?\[{]/.test(glob)) return { path: ".", recursive: true, glob };
-    return { path: glob, recursive: true };
+  function files(what) {
+    return ask("list", what).filter((one) => !one.folder).map((one) => one.path);
   }
-  // A thing is moved into a folder that is there under its own name.
-  function into(from, to) {
+  // A thing is moved into a folder under its own name: into one that is there, or that can only be meant as one.
+  function into(from, to, is_one_of_many) {
     const target = path_of(to);
-    if (target.endsWith("/") || stat(target)?.folder) return `${target.replace(/\/+$/, "")}/${path.basename(path_of(from))}`;
-    return target;
+    const has_ending = (name) => path.extname(name) !== "";
+    const is_folder = target.endsWith("/") || stat(target)?.folder || is_one_of_many || (has_ending(from) && !has_ending(target) && stat(target) === null);
+    return is_folder ? `${target.replace(/\/+$/, "")}/${path.basename(from)}` : target;
   }
 
   const path = {
@@ -138,14 +248,16 @@
   });
   const buffer = (content) =>
     Object.assign(new String(content), { toString: () => content, toJSON: () => content });
+  const put = (path, content, append = false) =>
+    void ask("write", { path: path_of(path), text: text_of(content instanceof String ? content.toString() : content, path), append });
   const fs = {
     readFileSync: (path, options) => {
       if (stat(path) === null && !/[*?{]/.test(path)) throw failure("ENOENT", `no such file or directory, open '${path}'`);
-      const content = text.read(path);
-      return options ? content : buffer(content);
+      const had = content(path);
+      return options ? had : buffer(had);
     },
-    writeFileSync: (path, content) => text.write(path, content instanceof String ? content.toString() : content),
-    appendFileSync: (path, content) => text.append(path, content instanceof String ? content.toString() : content),
+    writeFileSync: (path, content) => put(path, content),
+    appendFileSync: (path, content) => put(path, content, true),
     existsSync: (path) => text.exists(path),
     statSync: (path) => {
       const is = stat(path);

@@ -90,10 +90,9 @@ impl Options {
 /// All built-in tools, in the order that a model is shown.
 pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
     let undo = UndoStore::new(&options.undo_dir);
-    let protected = options.closed();
     let desk = Arc::new(Desk {
         undo,
-        protected: protected.clone(),
+        protected: options.closed(),
         output_bytes: options.output_bytes.max(1024),
     });
     let mut tools: Vec<Arc<dyn Tool>> = vec![
@@ -120,12 +119,19 @@ pub fn all(options: &Options) -> Vec<Arc<dyn Tool>> {
             files::delete::spec(),
             files::delete::plan,
         )),
-        Arc::new(shell::RunCommand::new(
-            options.command,
-            options.reach.clone(),
-            protected,
-        )),
     ];
+    tools.extend(without_files(options));
+    tools
+}
+
+/// The built-in tools without those for files, for a model that has another way to these.
+pub fn without_files(options: &Options) -> Vec<Arc<dyn Tool>> {
+    let (reach, closed) = (options.reach.clone(), options.closed());
+    let mut tools: Vec<Arc<dyn Tool>> = vec![Arc::new(shell::RunCommand::new(
+        options.command,
+        reach,
+        closed,
+    ))];
     tools.extend(control::all());
     tools
 }

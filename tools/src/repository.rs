@@ -21,11 +21,14 @@ use crate::{
     workspace::{Inside, Workspace, io_error, rejected},
 };
 
+mod contents;
 mod open_skill;
 mod skills;
 
 /// The file of notes.
 const NOTES: &str = "AGENTS.md";
+/// Bytes of the files with what they hold.
+const CONTENTS: usize = 5000;
 /// Bytes of all notes together that are kept, the nearest first.
 const NOTES_BYTES: usize = 32 * 1024;
 
@@ -38,6 +41,15 @@ pub struct Found {
     pub tool: Option<Arc<dyn Tool>>,
     /// What is there and cannot be used, and why.
     pub notices: Vec<String>,
+}
+
+/// The files of `workspace` with what they hold, as far as that is little: for a model that is to begin with
+/// them in view. Empty if there are none.
+///
+/// # Errors
+/// If the workspace cannot be read.
+pub fn contents(workspace: &Path, protected: &[PathBuf]) -> Result<String, ToolError> {
+    contents::contents(&Workspace::open(workspace, protected)?, CONTENTS)
 }
 
 /// Reads what the repository around `workspace` says. Nothing at or under `protected` is read; opening a

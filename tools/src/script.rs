@@ -12,6 +12,7 @@
 //! ([`RunScript::trial`]) does not either.
 
 mod desk;
+mod hint;
 mod interpreter;
 mod outcome;
 mod source;

@@ -276,8 +276,8 @@ async fn run_task(
         model: model.clone(),
         human: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
-        instructions: gpak_kernel::context::INSTRUCTIONS.to_owned(),
-        repository: wire::repository(home, workspace, model.profile().window).repository,
+        instructions: wire::instructions(model.profile()),
+        repository: wire::repository(home, workspace, model.profile()).repository,
         stop: CancellationToken::new(),
     };
     let spec = RunSpec {

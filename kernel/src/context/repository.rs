@@ -23,6 +23,10 @@ pub struct Repository {
     /// acted without looking (seen in evaluation traces).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub files: String,
+    /// The files of the workspace when the run began with what they hold, for a model that is to see them
+    /// behind the task.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub contents: String,
 }
 
 /// An `AGENTS.md`.
@@ -57,7 +61,7 @@ const DESCRIPTION: usize = 240;
 impl Repository {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.notes.is_empty() && self.skills.is_empty() && self.files.is_empty()
+        *self == Self::default()
     }
 
     /// How many bytes it takes of so many that it may.
@@ -183,6 +187,7 @@ mod tests {
                 })
                 .collect(),
             files: String::new(),
+            contents: String::new(),
         }
     }
 

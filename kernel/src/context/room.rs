@@ -32,6 +32,8 @@ pub(super) struct Room {
     pub(super) task: usize,
     /// Bytes of what the repository says.
     pub(super) repository: usize,
+    /// Bytes of the files that are shown with the task.
+    pub(super) contents: usize,
     /// Tokens of what the user said in the replaced steps.
     pub(super) said: usize,
     /// Bytes of the digest.
@@ -63,12 +65,14 @@ impl Room {
             + in_tokens(setup.instructions.len())
             + TOKENS_A_MESSAGE;
         // What the system prompt leaves, without the wrapping of what is one message each: what the
-        // repository says, the task, and the digest.
-        let free = request.saturating_sub(fixed + 3 * TOKENS_A_MESSAGE);
+        // repository says, the task, the files, and the digest.
+        let free = request.saturating_sub(fixed + 4 * TOKENS_A_MESSAGE);
         let task = (free / 3 * 2).min(in_tokens(super::task(spec).len()));
         let free = free - task;
         let repository = free / 4 * BYTES_A_TOKEN;
         let free = free - in_tokens(setup.repository.size(repository));
+        let contents = free / 3 * BYTES_A_TOKEN;
+        let free = free - in_tokens(setup.repository.contents.len().min(contents));
         let quarter = free / 4;
         Self {
             window,
@@ -79,6 +83,7 @@ impl Room {
             request,
             task: task * BYTES_A_TOKEN,
             repository,
+            contents,
             said: quarter,
             digest: quarter * BYTES_A_TOKEN,
             // The built-in tools keep to half a byte for each token of the window; what they say
@@ -123,7 +128,7 @@ pub(super) fn tools_size(tools: &[ToolSpec], model: &ModelProfile) -> usize {
     let bytes = match model.native_tools {
         _ if tools.is_empty() => 0,
         true => tools.iter().map(tool_bytes).sum(),
-        false => step::instructions(tools).len(),
+        false => step::size(tools),
     };
     in_tokens(bytes)
 }

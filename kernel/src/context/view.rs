@@ -10,11 +10,13 @@ use super::{
 use crate::{
     event::{CallOutcome, Refusal, RunSpec, Setup},
     label::Label,
-    model::{CallId, Message, Reply, ToolCall},
+    model::{CallId, Message, Reply, ToolCall, step::blocks::Blocks},
     run::{State, Turn},
     tool::ToolSpec,
 };
 
+/// What is said before the files of a workspace.
+const FILES: &str = "Files of the folder:\n";
 /// Bytes that are shown of what a call gave before.
 const FIRST_LINE: usize = 200;
 
@@ -128,6 +130,13 @@ impl<'a> View<'a> {
             text: task.into_owned(),
             label: Label::User,
         });
+        let contents = &setup.repository.contents;
+        if !contents.is_empty() {
+            messages.push(Message::User {
+                text: format!("{FILES}{}", shorten::head(contents, room.contents)),
+                label: Label::Repo,
+            });
+        }
         if let Some(compaction) = &self.state.compaction {
             messages.extend(self.said(compaction.turns));
             let digest = digest::of(self.state, compaction, room.digest, self.readable);
@@ -209,6 +218,7 @@ impl<'a> View<'a> {
                 };
                 if !self.setup.model.native_tools
                     && let Some(text) = repeated(&reply.calls, results)
+                        .or_else(|| self.failed_program(&reply.calls, results))
                 {
                     let text = shorten::head_and_tail(&text, limits.text, self.whole(*number));
                     return messages.push(Message::User {
@@ -222,6 +232,22 @@ impl<'a> View<'a> {
                 }
             }
         }
+    }
+
+    /// What a model that works by programs is shown of a program that failed: not the program, for a small
+    /// model writes again what it sees itself write, but what was wrong with it.
+    fn failed_program(
+        &self,
+        calls: &[ToolCall],
+        results: &[Option<(CallOutcome, Label)>],
+    ) -> Option<String> {
+        let ([call], [Some((CallOutcome::Failed { .. }, _))]) = (calls, results) else {
+            return None;
+        };
+        Blocks::of(&self.setup.tools)?.is_script(call).then(|| {
+            let why = results.iter().flatten().map(|(outcome, _)| outcome.text());
+            format!("(You tried a program, and {})", why.collect::<String>())
+        })
     }
 
     fn spoken(&self, number: u32, reply: &Reply, limit: usize) -> Message {

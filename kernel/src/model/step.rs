@@ -1,10 +1,12 @@
-//! One step as JSON, for models that make no native tool calls.
+//! One step as text, for models that make no native tool calls: as JSON, or, where a tool takes programs, as
+//! a sentence and a block ([`blocks`]).
 //!
 //! Such a model is shown its tools as text ([`instructions`]) and answers with one object
 //! `{"thought": …, "tool": …, "args": …}`. A provider that can constrain a reply does so with
 //! [`schema`]; any provider reads the reply with [`parse`]. Thought comes before tool because a small
 //! model decides better after it has said why.
 
+pub mod blocks;
 mod instruct;
 mod sanitise;
 mod stream;
@@ -80,6 +82,29 @@ pub fn schema(tools: &[ToolSpec]) -> Value {
     };
     let steps: Vec<Value> = tools.iter().map(step).collect();
     json!({"anyOf": steps})
+}
+
+/// How constraint compilers (llguidance) are to read a schema, as the value of its `x-guidance`.
+///
+/// Blanks between tokens are allowed by JSON and are all that a small model needs to go on for ever; escapes
+/// of characters that need none only make two spellings of one text.
+pub fn guidance() -> Value {
+    json!({
+        "whitespace_flexible": false,
+        "item_separator": ITEM_SEPARATOR,
+        "key_separator": KEY_SEPARATOR,
+        "coerce_one_of": true,
+        "lenient": true,
+        "json_allowed_escapes": "nrbtf\\\"",
+    })
+}
+
+/// Bytes of what a model without native calls is told of these tools, in whichever form.
+pub fn size(tools: &[ToolSpec]) -> usize {
+    match blocks::Blocks::of(tools) {
+        Some(blocks) => blocks.size(),
+        None => instructions(tools).len(),
+    }
 }
 
 /// The conversation of a request as turns, with the tools explained in the system's.
@@ -197,11 +222,15 @@ fn observed(name: &str, text: &str, ok: bool) -> String {
 
 /// A step as text, exactly as a model constrained to [`schema`] writes it.
 pub fn write(thought: &str, tool: &str, args: &Value) -> String {
-    let step = json!({"thought": thought, "tool": tool, "args": args});
+    compact(&json!({"thought": thought, "tool": tool, "args": args}))
+}
+
+/// JSON without blanks.
+fn compact(value: &Value) -> String {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Separated);
     // Text written into memory cannot fail; were it to, what was written so far is all there is.
-    let _ = serde::Serialize::serialize(&step, &mut serializer);
+    let _ = serde::Serialize::serialize(value, &mut serializer);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -359,7 +359,9 @@ impl<'a> Drive<'a> {
             repository: self.driver.repository.clone(),
         };
         if let Some(before) = &state.setup {
-            setup.repository.files.clone_from(&before.repository.files);
+            let (now, then) = (&mut setup.repository, &before.repository);
+            now.files.clone_from(&then.files);
+            now.contents.clone_from(&then.contents);
         }
         let event = match &state.setup {
             None => Event::RunStarted { setup },

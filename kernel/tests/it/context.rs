@@ -256,6 +256,7 @@ fn a_repository() -> impl Strategy<Value = Repository> {
             })
             .collect(),
         files: "a.txt (1 line, 2 bytes)\n".repeat(skills),
+        contents: String::new(),
     })
 }
 
@@ -454,6 +455,7 @@ fn what_a_repository_says_is_labelled_and_stands_before_the_task() {
         }],
         skills: vec![],
         files: ".: 1 file\na.txt (1 line, 2 bytes)".into(),
+        contents: String::new(),
     };
     let setup = setup(8_000, 1, repository, true);
     let mut run = Run::new(task(yes(), false), setup);

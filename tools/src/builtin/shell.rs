@@ -56,7 +56,7 @@ impl RunCommand {
             "Run a shell command (sh) in the workspace, and get its exit code and what it prints. For what no other tool does: builds, tests, programs.",
             Effect::Irreversible,
             json!({
-                "command": {"type": "string", "minLength": 1, "description": "The command line. It gets no input."},
+                "command": {"type": "string", "minLength": 1, "contentMediaType": "application/x-sh", "description": "The command line. It gets no input."},
                 "timeout_seconds": {
                     "type": "integer", "minimum": 1, "maximum": longest,
                     "description": format!("When to stop it; {usual} if left out."),

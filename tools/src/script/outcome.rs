@@ -36,18 +36,22 @@ impl Outcome {
         if !printed.is_empty() {
             let _ = writeln!(text, "{printed}");
         }
-        if let Some(value) = self.value.as_ref().filter(|_| printed.is_empty()) {
+        let is_silent = printed.is_empty() && self.changes.is_empty();
+        if let Some(value) = self.value.as_ref().filter(|_| is_silent) {
             let _ = writeln!(text, "value: {value}");
         }
         match self.changes.len() {
-            0 if text.is_empty() => text.push_str("the script printed nothing and changed nothing"),
+            0 if text.is_empty() => text.push_str(
+                "the program printed nothing and changed nothing; print what is to be known",
+            ),
             0 => {}
-            count => {
-                for change in self.changes.iter().take(SHOWN) {
-                    let _ = writeln!(text, "{}", described(change));
+            _ => {
+                let told = self.described();
+                for line in told.iter().take(SHOWN) {
+                    let _ = writeln!(text, "{line}");
                 }
-                if count > SHOWN {
-                    let _ = writeln!(text, "… and {} more", count - SHOWN);
+                if told.len() > SHOWN {
+                    let _ = writeln!(text, "… and {} more", told.len() - SHOWN);
                 }
                 text.push_str(&self.diffs());
             }
@@ -56,12 +60,30 @@ impl Outcome {
         text
     }
 
-    /// What the changed files had and have, as far as that is short.
+    /// The changes, each in a line. A file that is gone from one path and there at another was moved.
+    fn described(&self) -> Vec<String> {
+        let moved_to =
+            |change: &Difference| self.changes.iter().find(|other| is_moved(change, other));
+        let is_target =
+            |change: &Difference| self.changes.iter().any(|other| is_moved(other, change));
+        let told = self.changes.iter().filter(|change| !is_target(change));
+        told.map(|change| match moved_to(change) {
+            Some(to) => format!("moved {} to {}", change.path, to.path),
+            None => described(change),
+        })
+        .collect()
+    }
+
+    /// What the changed and new files had and have, as far as that is short.
     fn diffs(&self) -> String {
         let mut all = String::new();
         for change in &self.changes {
-            let (Some(Held::File(before)), Some(Held::File(after))) = (&change.now, &change.then)
-            else {
+            let before = match &change.now {
+                Some(Held::File(before)) => before.as_slice(),
+                None if !self.changes.iter().any(|other| is_moved(other, change)) => &[],
+                _ => continue,
+            };
+            let Some(Held::File(after)) = &change.then else {
                 continue;
             };
             let (Ok(before), Ok(after)) = (str::from_utf8(before), str::from_utf8(after)) else {
@@ -87,6 +109,12 @@ impl Outcome {
             false => format!("{shown}\n…"),
         }
     }
+}
+
+/// Whether what was at one path is now at the other.
+fn is_moved(from: &Difference, to: &Difference) -> bool {
+    let held = |held: &Option<Held>| matches!(held, Some(Held::File(_)));
+    from.then.is_none() && to.now.is_none() && held(&from.now) && from.now == to.then
 }
 
 fn described(change: &Difference) -> String {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     Outcome, ScriptLimits,
     desk::Desk,
+    hint,
     interpreter::{Interpreter, Ran, ScriptError},
     source,
 };
@@ -24,6 +25,14 @@ use crate::{
 
 /// The name of the tool.
 pub const RUN_SCRIPT: &str = "run_script";
+
+/// What the tool says of itself.
+const DESCRIPTION: &str = "Run a JavaScript program over the files of the folder. It has these functions: \
+list(glob) gives the paths of files, as list(\"docs/**/*.md\") or list(); read(path) gives the text of a file, \
+lines(path) an array of its lines, csv(path) an array of its rows as objects; replace(path, before, after) \
+changes the first place of the file that says before, replaceAll(path, before, after) all of them; write(path, text), append(path, text), move(from, to), remove(path), \
+exists(path), print(value). Everything else is plain JavaScript; node's fs and path are there. It has no \
+network and starts no programs. Its changes are kept only if it ends without an error.";
 
 /// Runs a script over the files of the workspace.
 #[derive(Clone)]
@@ -45,10 +54,10 @@ impl RunScript {
     pub fn new(options: &Options, cache: Cache, limits: ScriptLimits) -> Self {
         let spec = builtin::spec(
             RUN_SCRIPT,
-            "Run a JavaScript program over the files of the workspace: node's fs and path, and list(glob), read(path), lines(path), csv(path) (rows as objects), write(path, text), append, move, remove, exists, print. It has no network and starts no programs. Its changes are kept only if it ends without an error.",
+            DESCRIPTION,
             Effect::Reversible,
             json!({
-                "script": {"type": "string", "minLength": 1, "description": "The program. What it prints, and the value of its last expression, is the result."},
+                "script": {"type": "string", "minLength": 1, "contentMediaType": "text/javascript", "description": "The program. What it prints, and the value of its last expression, is the result."},
             }),
             1,
         );
@@ -243,11 +252,16 @@ fn failed(error: &ScriptError, printed: &str, script: &str) -> String {
         } => {
             let at = usize::try_from(*line).unwrap_or_default().saturating_sub(1);
             let shown = script.lines().nth(at).unwrap_or_default().trim();
-            format!("the script failed at line {line} (`{shown}`): {message}")
+            format!("the program failed at line {line} (`{shown}`): {message}")
         }
-        other => format!("the script failed: {other}"),
+        other => format!("the program failed: {other}"),
     };
-    text.push_str("\nNothing was changed.");
+    if let ScriptError::Thrown { message, .. } = error
+        && let Some(hint) = hint::of(message, script)
+    {
+        text.push_str(&hint);
+    }
+    text.push_str("\nNothing was changed. Write the whole program in another way.");
     let printed = printed.trim_end();
     if !printed.is_empty() {
         text.push_str(" It had printed:\n");

@@ -72,8 +72,8 @@ async fn a_script_reads_and_changes_files_and_can_be_undone() {
     let text = scripts.told(1, script).await;
     assert_eq!(
         text,
-        "[\"a.txt\",\"docs/b.md\"]\nremoved a.txt\nchanged docs/b.md (now 1 line, 4 bytes)\n\
-         wrote old/a.txt (2 lines, 8 bytes)\nwrote sum.txt (1 line, 2 bytes)\n--- docs/b.md\n-# B\n+# C"
+        "[\"a.txt\",\"docs/b.md\"]\nmoved a.txt to old/a.txt\nchanged docs/b.md (now 1 line, 4 bytes)\n\
+         wrote sum.txt (1 line, 2 bytes)\n--- docs/b.md\n-# B\n+# C\n--- sum.txt\n+2"
     );
     assert_eq!(scripts.bench.get("sum.txt"), "2\n");
     assert_eq!(scripts.bench.get("docs/b.md"), "# C\n");
@@ -108,7 +108,7 @@ async fn what_models_write_for_node_runs() {
         ("if (exists('data/y.log')) { return 'yes'; }", "value: \"yes\""),
         (
             "const fs = require('fs');\nfs.mkdirSync('logs', { recursive: true });\nfor (const f of list('**/*.log')) fs.renameSync(f, 'logs/' + path.basename(f));\nlist('logs')",
-            "value: [\"logs/y.log\"]\nremoved data/y.log\nmade the folder logs\nwrote logs/y.log (1 line, 5 bytes)",
+            "moved data/y.log to logs/y.log\nmade the folder logs",
         ),
         (
             "const fs = require('fs'); fs.readFile('data/x.csv', 'utf8', (err, text) => { if (err) throw err; console.log(text.length); });",
@@ -258,5 +258,89 @@ async fn a_call_that_was_made_is_not_made_again() {
     let script = "append('log', 'x')";
     let text = scripts.told(1, script).await;
     assert_eq!(scripts.told(1, script).await, text);
-    assert_eq!(scripts.bench.get("log"), "x");
+    assert_eq!(scripts.bench.get("log"), "x\n");
+}
+
+#[tokio::test]
+async fn a_text_is_read_and_written_by_its_lines() {
+    let scripts = scripts();
+    scripts.bench.put("names.txt", "Ada\nAlan\n");
+    scripts.bench.put("bare.txt", "one");
+    let script = "write('names.txt', read('names.txt') + '\\nGrace');\n\
+                  write('list.txt', [read('names.txt').split('\\n').length, 'b']);\n\
+                  write('bare.txt', read('bare.txt') + '!');\n\
+                  append('bare.txt', 'two')";
+    scripts.told(1, script).await;
+    assert_eq!(scripts.bench.get("names.txt"), "Ada\nAlan\nGrace\n");
+    assert_eq!(scripts.bench.get("list.txt"), "3\nb\n");
+    assert_eq!(scripts.bench.get("bare.txt"), "one!\ntwo\n");
+}
+
+#[tokio::test]
+async fn all_places_of_a_text_are_replaced_and_one_that_is_not_there_is_told() {
+    let scripts = scripts();
+    scripts.bench.put("a.md", "old $1 old\nprice = 3\n");
+    scripts.bench.put("sub/b.md", "old\n");
+    scripts
+        .bench
+        .put("c.json", "{\n    \"a\": 1,\n    \"b\": [2]\n}\n");
+    scripts.told(1, "replaceAll('**/*.md', 'old', '$1')").await;
+    assert_eq!(scripts.bench.get("a.md"), "$1 $1 $1\nprice = 3\n");
+    assert_eq!(scripts.bench.get("sub/b.md"), "$1\n");
+    scripts
+        .told(2, "replace('a.md', /price = \\d/, 'price = 4')")
+        .await;
+    assert!(scripts.bench.get("a.md").ends_with("price = 4\n"));
+    let told = scripts
+        .told(3, "replace('a.md', 'price: 4', 'price: 5')")
+        .await;
+    assert!(
+        told.contains("a.md has no \"price: 4\"; it has the line \"price = 4\""),
+        "{told}"
+    );
+    let told = scripts.told(5, "replace('a.md', '$1', 'x')").await;
+    assert!(
+        told.starts_with(
+            "(a.md said \"$1\" in 3 places: line 1 $1 $1 $1; only the first was changed"
+        ),
+        "{told}"
+    );
+    assert!(scripts.bench.get("a.md").starts_with("x $1 $1\n"));
+    let script =
+        "const c = JSON.parse(read('c.json')); c.a = 5; write('c.json', JSON.stringify(c))";
+    scripts.told(4, script).await;
+    let json = scripts.bench.get("c.json");
+    assert!(json.starts_with("{\n    \"a\": 5,\n"), "{json}");
+}
+
+#[tokio::test]
+async fn patterns_and_folders_mean_what_they_can_only_mean() {
+    let scripts = scripts();
+    for path in ["a.log", "b.log", "notes.txt", "old/c.log", "x.tmp"] {
+        scripts.bench.put(path, path);
+    }
+    let script = "print(list('*.log'), list('**/*.log').length);\nmove('*.log', 'logs');\nmove('notes.txt', 'papers');\nremove('*.tmp')";
+    let told = scripts.told(1, script).await;
+    assert!(told.starts_with("[\"a.log\",\"b.log\"] 3\n"), "{told}");
+    for path in ["logs/a.log", "logs/b.log", "old/c.log", "papers/notes.txt"] {
+        assert!(scripts.bench.path(path).is_file(), "{path}: {told}");
+    }
+    assert!(!scripts.bench.path("x.tmp").exists());
+    let told = scripts.told(2, "remove('*.tmp')").await;
+    assert!(told.contains("no file matches *.tmp"), "{told}");
+}
+
+#[tokio::test]
+async fn errors_of_files_speak_to_a_program() {
+    let scripts = scripts();
+    scripts.bench.put("a.txt", "one\n");
+    let told = scripts.told(1, "read('b.txt')").await;
+    assert!(
+        told.contains("there is no b.txt; there are: a.txt"),
+        "{told}"
+    );
+    let told = scripts.told(2, "csv('a.txt')").await;
+    assert!(told.contains("use lines(path)"), "{told}");
+    let told = scripts.told(3, "def half(x):\n    return x / 2").await;
+    assert!(told.contains("This is Python"), "{told}");
 }

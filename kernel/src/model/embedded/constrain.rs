@@ -12,7 +12,10 @@ use toktrie::{SimpleVob, TokEnv};
 
 use super::tokens::{Tokens, Vocabulary};
 use crate::{
-    model::{ModelError, step},
+    model::{
+        ModelError,
+        step::{self, blocks::Blocks},
+    },
     tool::ToolSpec,
 };
 
@@ -44,23 +47,44 @@ impl Constraints {
     ///
     /// A tool whose schema cannot be compiled takes any arguments: the gate checks them anyway.
     pub(super) fn step(&mut self, tools: &[ToolSpec]) -> Result<Constraint, ModelError> {
-        let exact = whole(step::schema(tools), tools);
-        if let Some(at) = self
-            .compiled
-            .iter()
-            .position(|(schema, _)| *schema == exact)
-        {
+        let schema = |tools: &[ToolSpec]| whole(step::schema(tools), tools);
+        let exact = schema(tools);
+        self.constraint(exact.clone(), |this, is_tamed| match is_tamed {
+            false => this.compile(&exact),
+            true => this.compile(&schema(&this.tamed(tools))),
+        })
+    }
+
+    /// The constraint "a sentence and one of these blocks", at its beginning.
+    pub(super) fn blocks(&mut self, blocks: &Blocks) -> Result<Constraint, ModelError> {
+        let grammar = blocks.grammar();
+        self.constraint(grammar.clone().into(), |this, is_tamed| {
+            let grammar = match is_tamed {
+                false => grammar.clone(),
+                true => blocks.with_others(this.tamed(blocks.others())).grammar(),
+            };
+            this.matcher(TopLevelGrammar::from_lark(grammar))
+        })
+    }
+
+    /// The constraint that is known by `key`, compiled if it was not used of late: exactly, or else with the
+    /// odd tools tamed.
+    fn constraint(
+        &mut self,
+        key: Value,
+        compile: impl Fn(&Self, bool) -> Result<Matcher, String>,
+    ) -> Result<Constraint, ModelError> {
+        if let Some(at) = self.compiled.iter().position(|(known, _)| *known == key) {
             if let Some(hit) = self.compiled.remove(at) {
                 self.compiled.push_front(hit);
             }
         } else {
-            let matcher = self.compile(&exact).or_else(|error| {
+            let matcher = compile(self, false).or_else(|error| {
                 tracing::warn!(%error, "a tool's schema is too odd to constrain a reply with");
-                let tamed = self.tamed(tools);
-                self.compile(&whole(step::schema(&tamed), &tamed))
+                compile(self, true)
             });
             let matcher = matcher.map_err(unusable)?;
-            self.compiled.push_front((exact, matcher));
+            self.compiled.push_front((key, matcher));
             self.compiled.truncate(KEPT);
         }
         let fresh = self.compiled.front().map(|(_, m)| m.deep_clone());
@@ -75,21 +99,12 @@ impl Constraints {
     fn compile(&self, schema: &Value) -> Result<Matcher, String> {
         let mut schema = schema.clone();
         if let Some(object) = schema.as_object_mut() {
-            // Blanks between tokens are allowed by JSON and are all that a small model needs to go on
-            // for ever; escapes of characters that need none only make two spellings of one text.
-            object.insert(
-                "x-guidance".into(),
-                json!({
-                    "whitespace_flexible": false,
-                    "item_separator": step::ITEM_SEPARATOR,
-                    "key_separator": step::KEY_SEPARATOR,
-                    "coerce_one_of": true,
-                    "lenient": true,
-                    "json_allowed_escapes": "nrbtf\\\"",
-                }),
-            );
+            object.insert("x-guidance".into(), step::guidance());
         }
-        let grammar = TopLevelGrammar::from_json_schema(schema);
+        self.matcher(TopLevelGrammar::from_json_schema(schema))
+    }
+
+    fn matcher(&self, grammar: TopLevelGrammar) -> Result<Matcher, String> {
         let matcher = Matcher::new(self.factory.create_parser(grammar));
         match matcher.get_error() {
             Some(error) => Err(error),

@@ -19,8 +19,11 @@ use super::{
     tokens::{Decoder, Tokens},
 };
 use crate::model::{
-    ModelError, Reply, Request, Stop as Stopped, Usage,
-    step::{self, Piece, Splitter},
+    ModelError, Reply, Request, Stop as Stopped, ToolCall, Usage,
+    step::{
+        self, Piece, Role, Splitter,
+        blocks::{self, BlockSplitter, Blocks},
+    },
 };
 
 /// Replies of which it is known how the model spelled them.
@@ -126,7 +129,8 @@ impl Engine {
         events: &mut dyn FnMut(Event),
         stop: Stop<'_>,
     ) -> Result<Reply, ModelError> {
-        let prompt = self.prompt(request)?;
+        let blocks = Blocks::of(&request.tools);
+        let prompt = self.prompt(request, blocks.as_ref())?;
         let room = self.setup.window.saturating_sub(prompt.tokens.len());
         if room < LEAST_REPLY {
             let limit = self.setup.window as u32;
@@ -144,8 +148,18 @@ impl Engine {
         let written = if request.tools.is_empty() {
             self.write_text(rest, &mut job)?
         } else {
-            let constraint = self.constraints.step(&request.choices())?;
-            self.write_step(rest, constraint, &mut job)?
+            let choices = request.choices();
+            let (constraint, reader) = match &blocks {
+                Some(blocks) => (
+                    self.constraints.blocks(&blocks.among(&choices))?,
+                    Reader::Blocks(BlockSplitter::default()),
+                ),
+                None => (
+                    self.constraints.step(&choices)?,
+                    Reader::Step(Splitter::default()),
+                ),
+            };
+            self.write_step(rest, constraint, reader, &mut job)?
         };
         job.usage.output = written.tokens.len() as u64;
         let mut reply = Reply {
@@ -160,7 +174,7 @@ impl Engine {
         if request.tools.is_empty() {
             reply.text.clone_from(&written.text);
         } else {
-            (reply.thought, reply.calls) = understood(&written)?;
+            (reply.thought, reply.calls) = understood(&written, blocks.as_ref())?;
         }
         self.written.push_front((written.text, written.tokens));
         self.written.truncate(KEPT_REPLIES);
@@ -182,13 +196,21 @@ impl Engine {
         }
     }
 
-    fn prompt(&self, request: &Request) -> Result<Prompt, ModelError> {
-        let turns = step::turns(request);
+    fn prompt(&self, request: &Request, blocks: Option<&Blocks>) -> Result<Prompt, ModelError> {
+        let (turns, stable) = match blocks {
+            Some(blocks) => blocks.turns(request),
+            None => {
+                let turns = step::turns(request);
+                let system = turns.iter().take_while(|turn| turn.role == Role::System);
+                let stable = system.count();
+                (turns, stable)
+            }
+        };
         let known = |text: &str| {
             let found = self.written.iter().find(|(written, _)| written == text);
             found.map(|(_, tokens)| tokens.clone())
         };
-        let prompt = self.template.prompt(&turns, &self.tokens, &known);
+        let prompt = self.template.prompt(&turns, stable, &self.tokens, &known);
         let prompt = prompt.filter(|prompt| !prompt.tokens.is_empty());
         prompt.ok_or_else(|| ModelError::Unusable {
             message: format!(
@@ -312,17 +334,17 @@ impl Engine {
         &mut self,
         mut unread: Vec<u32>,
         mut constraint: Constraint,
+        mut reader: Reader,
         job: &mut Job<'_>,
     ) -> Result<Written, ModelError> {
         let mut decoder = Decoder::default();
-        let mut splitter = Splitter::default();
         let mut written = Written::empty();
         let mut fresh = constraint.forced();
         loop {
             for token in &fresh {
                 let text = decoder.push(self.tokens.bytes(*token));
                 written.text.push_str(&text);
-                for piece in splitter.push(&text) {
+                for piece in reader.push(&text) {
                     (job.events)(match piece {
                         Piece::Thought(text) => Event::Thought(text),
                         Piece::Call(text) => Event::Call(text),
@@ -379,13 +401,39 @@ fn not_in_circles(tokens: &[u32]) -> Result<(), ModelError> {
     }
 }
 
+/// Reads a step while it is written.
+enum Reader {
+    Step(Splitter),
+    Blocks(BlockSplitter),
+}
+
+impl Reader {
+    fn push(&mut self, text: &str) -> Vec<Piece> {
+        match self {
+            Self::Step(splitter) => splitter.push(text),
+            Self::Blocks(splitter) => splitter.push(text),
+        }
+    }
+}
+
 /// What a step says. A step that was cut off is what there is of it.
-fn understood(written: &Written) -> Result<(String, Vec<crate::model::ToolCall>), ModelError> {
+fn understood(
+    written: &Written,
+    blocks: Option<&Blocks>,
+) -> Result<(String, Vec<ToolCall>), ModelError> {
+    let text = &written.text;
     if !written.complete {
-        let (thought, call) = step::salvage(&written.text);
+        let (thought, call) = match blocks {
+            Some(blocks) => blocks::salvage(blocks, text),
+            None => step::salvage(text),
+        };
         return Ok((thought, call.into_iter().collect()));
     }
-    match step::parse(&written.text) {
+    let step = match blocks {
+        Some(blocks) => blocks::parse(blocks, text),
+        None => step::parse(text),
+    };
+    match step {
         Ok(step) => Ok((step.thought, vec![step.call])),
         Err(message) => Err(ModelError::Malformed { message }),
     }

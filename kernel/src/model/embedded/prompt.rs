@@ -16,8 +16,8 @@ use crate::model::step::{Role, Turn};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prompt {
     pub(super) tokens: Vec<u32>,
-    /// How many of the tokens come before the first thing that a user said: system text and tools,
-    /// the same in every run.
+    /// How many of the tokens come before the first thing that a run's user said: system text, tools and
+    /// examples, the same in every run.
     pub(super) stable: usize,
 }
 
@@ -90,10 +90,12 @@ impl Template {
     /// The prompt of a conversation, open for the assistant's next words.
     ///
     /// `known` gives the tokens of a text that the model itself wrote, as it wrote them; a text can be
-    /// spelled in several ways, and only the way it was makes use of the cache.
+    /// spelled in several ways, and only the way it was makes use of the cache. The first `stable` turns are
+    /// those of every run.
     pub(super) fn prompt(
         &self,
         turns: &[Turn],
+        stable: usize,
         tokens: &Tokens,
         known: &dyn Fn(&str) -> Option<Vec<u32>>,
     ) -> Option<Prompt> {
@@ -103,11 +105,12 @@ impl Template {
             stable: 0,
         };
         let mut at = 0;
-        for (turn, stand_in) in turns.iter().zip(stand_ins(&rendered, turns.len())?) {
+        let stand_ins = stand_ins(&rendered, turns.len())?;
+        for (number, (turn, stand_in)) in turns.iter().zip(stand_ins).enumerate() {
             prompt
                 .tokens
                 .extend(tokens.markup(rendered.get(at..stand_in.start)?));
-            if turn.role != Role::System && prompt.stable == 0 {
+            if number == stable {
                 prompt.stable = prompt.tokens.len();
             }
             let own = (turn.role == Role::Assistant).then(|| known(&turn.text));

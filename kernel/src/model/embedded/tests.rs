@@ -115,7 +115,7 @@ fn open_template() -> Template {
 fn prompt(request: &Request) -> Prompt {
     let turns = step::turns(request);
     open_template()
-        .prompt(&turns, &vocabulary(), &|_| None)
+        .prompt(&turns, 1, &vocabulary(), &|_| None)
         .unwrap()
 }
 

@@ -36,7 +36,7 @@ pub fn instructions(tools: &[ToolSpec]) -> String {
 
 /// `name(argument: type, optional?: type): what it does`, and a line for each argument that is
 /// explained.
-fn describe(text: &mut String, tool: &ToolSpec) {
+pub(super) fn describe(text: &mut String, tool: &ToolSpec) {
     let members = tool.input.get("properties").and_then(Value::as_object);
     let required = |name: &str| {
         let required = tool.input.get("required").and_then(Value::as_array);

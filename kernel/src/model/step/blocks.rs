@@ -1,0 +1,333 @@
+//! A step as a sentence and a block, for models that write programs better than calls.
+//!
+//! ````text
+//! The guests are counted by the lines of the list.
+//! ```js
+//! print(lines("guests.txt").length)
+//! ```
+//! ````
+//!
+//! A tool that takes a program says so in its schema: the first argument that it requires is text whose
+//! `contentMediaType` (JSON Schema, draft 2020-12, validation, section 8.4) is that of a language. Such a
+//! call is a fenced block of the language, the end of a run is `ANSWER:` with the answer, and any other call
+//! is a block of JSON. What a model has seen most of in its training, it writes best: programs.
+
+mod examples;
+mod read;
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+pub use read::{BlockSplitter, parse, salvage};
+
+use super::{Role, Turn, instruct, sanitise, text_argument, turn};
+use crate::{
+    label::Label,
+    model::{Message, Request, ToolCall},
+    tool::{Control, ToolSpec},
+};
+
+/// What is before the answer of a run.
+const ANSWER: &str = "ANSWER:";
+/// The fence around a block.
+const FENCE: &str = "```";
+/// The language of a block with any other call.
+const CALL: &str = "call";
+/// Characters of the sentence before a block, at most.
+const SENTENCE: usize = 240;
+/// Characters of a task that are said again.
+const TASK: usize = 400;
+
+/// Which calls are blocks, for the tools of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blocks {
+    programs: Vec<Program>,
+    /// The tool that ends a run, and its argument.
+    finish: Option<(String, String)>,
+    /// All others.
+    others: Vec<ToolSpec>,
+}
+
+/// A tool that takes a program.
+#[derive(Debug, Clone, PartialEq)]
+struct Program {
+    language: &'static str,
+    tool: String,
+    argument: String,
+    description: String,
+}
+
+impl Blocks {
+    /// Blocks for these tools. None if none of them takes a program in JavaScript: then a step is JSON.
+    pub fn of(tools: &[ToolSpec]) -> Option<Self> {
+        let mut blocks = Self {
+            programs: Vec::new(),
+            finish: None,
+            others: Vec::new(),
+        };
+        for tool in tools {
+            let argument = text_argument(&tool.input);
+            match (language(tool), argument) {
+                (Some(language), Some(argument)) => blocks.programs.push(Program {
+                    language,
+                    tool: tool.name.clone(),
+                    argument,
+                    description: tool.description.clone(),
+                }),
+                (_, Some(argument)) if tool.control == Some(Control::Finish) => {
+                    blocks.finish = Some((tool.name.clone(), argument));
+                }
+                _ => blocks.others.push(tool.clone()),
+            }
+        }
+        let scripts = blocks.programs.iter().any(|p| p.language == "js");
+        scripts.then_some(blocks)
+    }
+
+    /// Those of them that are for these tools.
+    pub fn among(&self, tools: &[ToolSpec]) -> Self {
+        let is_there = |name: &str| tools.iter().any(|tool| tool.name == name);
+        let mut few = self.clone();
+        few.programs.retain(|program| is_there(&program.tool));
+        few.others.retain(|tool| is_there(&tool.name));
+        few.finish = few.finish.filter(|(tool, _)| is_there(tool));
+        few
+    }
+
+    /// Whether a call is a program in JavaScript.
+    pub fn is_script(&self, call: &ToolCall) -> bool {
+        let scripts = self.programs.iter().filter(|p| p.language == "js");
+        scripts.into_iter().any(|p| p.tool == call.name)
+    }
+
+    /// The tools that are called by JSON.
+    pub fn others(&self) -> &[ToolSpec] {
+        &self.others
+    }
+
+    /// With these tools called by JSON in place of those that were.
+    pub fn with_others(&self, others: Vec<ToolSpec>) -> Self {
+        Self {
+            others,
+            ..self.clone()
+        }
+    }
+
+    /// The grammar of a reply with one of these tools, in the Lark dialect of llguidance.
+    pub fn grammar(&self) -> String {
+        let mut kinds: Vec<String> = Vec::new();
+        let mut rules = String::new();
+        for Program { language, .. } in &self.programs {
+            kinds.push(format!("{language}_block"));
+            let _ = writeln!(rules, "{language}_block: \"{FENCE}{language}\\n\" program");
+        }
+        if !self.others.is_empty() {
+            kinds.push("call_block".to_owned());
+            let schema = self.calls();
+            let _ = writeln!(
+                rules,
+                "call_block: \"{FENCE}{CALL}\\n\" call \"\\n{FENCE}\"\ncall: %json {schema}"
+            );
+        }
+        if self.finish.is_some() {
+            kinds.push("answer".to_owned());
+            let _ = writeln!(rules, "answer: \"{ANSWER} \" TEXT");
+        }
+        // A program ends with the first fence that begins a line.
+        format!(
+            "start: SENTENCE \"\\n\" ({})\n{rules}\
+             SENTENCE: /[^\\n`]{{1,{SENTENCE}}}/\n\
+             program[lazy]: /(.|\\n)*\\n{FENCE}/\n\
+             TEXT: /[^\\n ](.|\\n)*/\n",
+            kinds.join(" | ")
+        )
+    }
+
+    /// The schema of any other call.
+    fn calls(&self) -> Value {
+        let call = |tool: &ToolSpec| {
+            json!({
+                "type": "object",
+                "properties": {
+                    "tool": {"const": tool.name},
+                    "args": sanitise::arguments(&tool.input),
+                },
+                "required": ["tool", "args"],
+                "additionalProperties": false,
+            })
+        };
+        let calls: Vec<Value> = self.others.iter().map(call).collect();
+        json!({"anyOf": calls, "x-guidance": super::guidance()})
+    }
+
+    /// The conversation of a request as turns, and how many of these are the same in every run.
+    pub fn turns(&self, request: &Request) -> (Vec<Turn>, usize) {
+        let mut turns = self.examples();
+        let mut system = String::new();
+        let (stable, mut task) = (turns.len() + 1, "");
+        let mut observing = false;
+        for message in &request.messages {
+            let observation = matches!(message, Message::Tool { .. });
+            if observing && !observation {
+                nudge(&mut turns, task);
+            }
+            observing = observation;
+            match message {
+                Message::System { text } => system.push_str(text),
+                Message::User { text, label } => {
+                    if *label == Label::User {
+                        task = text;
+                    }
+                    said(&mut turns, stable, text.clone());
+                }
+                Message::Assistant {
+                    thought,
+                    text,
+                    calls,
+                    ..
+                } => {
+                    let calls = calls.iter().map(|(_, call)| call);
+                    turns.push(turn(Role::Assistant, self.wrote(thought, text, calls)));
+                }
+                Message::Tool { text, ok, .. } => said(&mut turns, stable, observed(text, *ok)),
+            }
+        }
+        if observing {
+            nudge(&mut turns, task);
+        }
+        let system = format!("{system}\n\n{}", self.instructions());
+        turns.insert(0, turn(Role::System, system));
+        (turns, stable)
+    }
+
+    /// A reply, as the model would have written it.
+    fn wrote<'a>(
+        &self,
+        thought: &str,
+        text: &str,
+        calls: impl Iterator<Item = &'a ToolCall>,
+    ) -> String {
+        let blocks: Vec<String> = calls.map(|call| self.block(call)).collect();
+        let body = match blocks.as_slice() {
+            [] => format!("{ANSWER} {}", text.trim()),
+            blocks => blocks.join("\n"),
+        };
+        let sentence = thought.trim().replace(['\n', '`'], " ");
+        match sentence.is_empty() {
+            true => body,
+            false => format!("{sentence}\n{body}"),
+        }
+    }
+
+    fn block(&self, call: &ToolCall) -> String {
+        let argument = |name: &str| call.args.get(name).and_then(Value::as_str);
+        let program = self.programs.iter().find(|p| p.tool == call.name);
+        if let Some((program, text)) = program.and_then(|p| Some((p, argument(&p.argument)?))) {
+            let text = text.trim_end_matches('\n');
+            return format!("{FENCE}{}\n{text}\n{FENCE}", program.language);
+        }
+        match &self.finish {
+            Some((tool, name)) if *tool == call.name => {
+                format!("{ANSWER} {}", argument(name).unwrap_or_default())
+            }
+            _ => {
+                let call = super::compact(&json!({"tool": call.name, "args": call.args}));
+                format!("{FENCE}{CALL}\n{call}\n{FENCE}")
+            }
+        }
+    }
+
+    /// How a reply looks, and what there is to call.
+    pub fn instructions(&self) -> String {
+        let mut text = "Each of your replies is one short sentence about what you do now, and below it one of these:\n".to_owned();
+        for program in &self.programs {
+            let Program {
+                language,
+                description,
+                ..
+            } = program;
+            let _ = write!(
+                text,
+                "\n- {FENCE}{language} … {FENCE}: {}\n",
+                description.trim()
+            );
+        }
+        if !self.others.is_empty() {
+            let _ = write!(
+                text,
+                "\n- {FENCE}{CALL}\n{{\"tool\":…,\"args\":…}}\n{FENCE}: a call of one of these tools:\n"
+            );
+            for tool in &self.others {
+                instruct::describe(&mut text, tool);
+            }
+        }
+        if self.finish.is_some() {
+            let _ = write!(
+                text,
+                "\n- {ANSWER} the answer, once all that the task asks for is known and done. It ends the task."
+            );
+        }
+        text
+    }
+
+    /// Bytes of what is the same in every run.
+    pub fn size(&self) -> usize {
+        let examples: usize = self.examples().iter().map(|turn| turn.text.len()).sum();
+        self.instructions().len() + examples
+    }
+
+    fn examples(&self) -> Vec<Turn> {
+        let turns = examples::all().into_iter();
+        turns
+            .map(|(role, text)| turn(role, text.to_owned()))
+            .collect()
+    }
+}
+
+/// The language of the programs that a tool takes.
+fn language(tool: &ToolSpec) -> Option<&'static str> {
+    let argument = text_argument(&tool.input)?;
+    let media = tool
+        .input
+        .get("properties")?
+        .get(argument)?
+        .get("contentMediaType")?;
+    match media.as_str()? {
+        "text/javascript" => Some("js"),
+        "application/x-sh" => Some("sh"),
+        _ => None,
+    }
+}
+
+/// What somebody other than the model says: behind what was said before, if that was no reply.
+fn said(turns: &mut Vec<Turn>, stable: usize, text: String) {
+    let others = turns.len() >= stable;
+    match turns
+        .last_mut()
+        .filter(|last| others && last.role == Role::User)
+    {
+        Some(last) => {
+            last.text.push_str("\n\n");
+            last.text.push_str(&text);
+        }
+        None => turns.push(turn(Role::User, text)),
+    }
+}
+
+fn observed(text: &str, ok: bool) -> String {
+    let what = if ok { "Output" } else { "Error" };
+    format!("{what}:\n{text}")
+}
+
+/// Ends the output of a reply's block with the task: a small model loses sight of it.
+fn nudge(turns: &mut [Turn], task: &str) {
+    let Some(last) = turns.last_mut() else {
+        return;
+    };
+    let task: String = task.chars().take(TASK).collect();
+    last.text.push_str(&format!("\n\n(The task is: {task})"));
+}
+
+#[cfg(test)]
+mod tests;

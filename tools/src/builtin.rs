@@ -256,6 +256,7 @@ pub(crate) fn spec(
         effect,
         resumable: effect == Effect::Reversible,
         control: None,
+        asks_with: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@
 //! ([`RunScript::trial`]) does not either.
 
 mod desk;
-mod interpreter;
+pub(crate) mod interpreter;
 mod outcome;
 mod source;
 mod tool;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Outcome, ScriptLimits,
     desk::Desk,
-    interpreter::{Interpreter, Ran, ScriptError},
+    interpreter::{Interpreter, Program, Ran, ScriptError},
     source,
 };
 use crate::{
@@ -109,7 +109,12 @@ impl RunScript {
         let desk = Desk {
             staged: Staged::new(workspace),
         };
-        let running = self.interpreter.run(desk, script, &self.limits, stop);
+        let program = Program {
+            before: "",
+            source: script,
+            function: None,
+        };
+        let running = self.interpreter.run(desk, program, &self.limits, stop);
         runtime.block_on(running).map_err(|why| unusable(&why))
     }
 

@@ -46,7 +46,7 @@ pub enum Command {
         /// The run, or the beginning of its id [default: the latest]
         run: Option<String>,
     },
-    /// The tools that runs can call: list, show, add, test, call, remove
+    /// The tools that runs can call: list, show, add, test, call, export, remove
     #[command(subcommand)]
     Tools(ToolsCommand),
     /// The models of this machine: list, pull, add, bench
@@ -211,11 +211,16 @@ pub struct ResumeArgs {
 #[derive(Debug, Subcommand)]
 pub enum ToolsCommand {
     /// List all tools, and where each comes from
-    List,
-    /// Show a package: its tools, what it was granted, where it is from
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show a package: its tools, what it was granted, where it is from; or a tool that a run made here
     Show {
         /// The package, or one of its tools
         name: String,
+        #[command(flatten)]
+        place: Place,
     },
     /// Add the package in a folder, once you grant what it asks for
     Add {
@@ -229,6 +234,8 @@ pub enum ToolsCommand {
     Test {
         /// The package, or one of its tools
         name: String,
+        #[command(flatten)]
+        place: Place,
     },
     /// Call a tool of a package
     Call {
@@ -239,10 +246,21 @@ pub enum ToolsCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// Remove a package
-    Remove {
-        /// The package
+    /// Write a tool that a run made here into a folder, which others can add
+    Export {
+        /// The tool
         name: String,
+        /// The folder, which is made
+        folder: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a package, or a tool that runs made here with all its versions
+    Remove {
+        /// The package or tool
+        name: String,
+        #[command(flatten)]
+        place: Place,
     },
 }
 

@@ -1,7 +1,12 @@
 //! What the user has added to the tools that come with gpak.
 
+use std::collections::BTreeSet;
+
+use gpak_kernel::{context::READ_HISTORY, run::child::Delegate, tool::Tool as _};
 use gpak_tools::{
-    builtin::Options,
+    builtin::{self, Options},
+    forge::{MAKE_TOOL, MadeStore},
+    script::RUN_SCRIPT,
     wasm::{self, Cache, Packages},
 };
 
@@ -23,4 +28,25 @@ pub fn options(home: &Home) -> Options {
     let mut options = Options::new(home.undo());
     options.protected = home.protected();
     options
+}
+
+/// The tools that runs made, which run as those of `packages` do.
+pub fn made(home: &Home, packages: &Packages) -> MadeStore {
+    MadeStore::new(home.data.join("made"), packages.clone())
+}
+
+/// The names that tools of gpak's own have.
+pub fn reserved(home: &Home) -> BTreeSet<String> {
+    let tools = builtin::all(&options(home));
+    let names = tools.iter().map(|tool| tool.spec().name.clone());
+    let pin = builtin::pin_fact().spec().name.clone();
+    let delegate = Delegate::default().spec().name.clone();
+    let others = [
+        RUN_SCRIPT.to_owned(),
+        MAKE_TOOL.to_owned(),
+        READ_HISTORY.to_owned(),
+        pin,
+        delegate,
+    ];
+    names.chain(others).collect()
 }

@@ -1,6 +1,7 @@
 //! Puts the parts together: the only place that knows them all.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,7 +27,9 @@ use gpak_memory::SqliteJournal;
 use gpak_tools::{
     ReadHistory,
     builtin::{self, Reach},
-    copies, repository,
+    copies,
+    forge::{MadeStore, MakeTool, Offer},
+    repository,
     script::{RunScript, ScriptLimits},
 };
 use tokio_util::sync::CancellationToken;
@@ -95,6 +98,7 @@ pub fn driver(
             settings.reach(),
             driver.model.profile(),
             &driver.journal,
+            Some(workspace),
             found.tool,
         )?,
         repository: found.repository,
@@ -139,7 +143,14 @@ pub fn driver_of_none(
 ) -> Result<Driver, Failure> {
     let journal = journal(home)?;
     Ok(Driver {
-        toolbox: toolbox(home, Reach::default(), model.profile(), &journal, None)?,
+        toolbox: toolbox(
+            home,
+            Reach::default(),
+            model.profile(),
+            &journal,
+            None,
+            None,
+        )?,
         journal,
         instructions: instructions(model.profile()),
         model,
@@ -168,12 +179,14 @@ pub fn offer_delegate(driver: &mut Driver, settings: &Settings) -> Result<(), Fa
     Ok(())
 }
 
-/// The tools of this user, for such a model, with one that the workspace's repository brings.
+/// The tools of this user, for such a model: those that runs made in the workspace among them, and one
+/// that its repository brings.
 pub fn toolbox(
     home: &Home,
     reach: Reach,
     model: &ModelProfile,
     journal: &Arc<dyn Journal>,
+    workspace: Option<&Path>,
     of_repository: Option<Arc<dyn Tool>>,
 ) -> Result<Toolbox, Failure> {
     let mut options = user_space::options(home);
@@ -196,20 +209,54 @@ pub fn toolbox(
         let scripts = RunScript::new(&options, user_space::code_cache(home), limits);
         tools.insert(0, Arc::new(scripts));
     }
-    let taken = tools
+    let mut taken: BTreeSet<String> = tools
         .iter()
         .chain(&of_repository)
         .map(|tool| tool.spec().name.clone())
         .collect();
-    let offered = user_space::packages(home, options.clone()).offer(&taken);
+    let packages = user_space::packages(home, options.clone());
+    let offered = packages.offer(&taken);
     for notice in offered.notices {
         eprintln!("gpak: {notice}");
     }
+    taken.extend(offered.tools.iter().map(|tool| tool.spec().name.clone()));
     tools.extend(offered.tools);
+    if model.native_tools {
+        let store = user_space::made(home, &packages);
+        tools.extend(made(&store, workspace, &taken));
+        taken.extend(user_space::reserved(home));
+        tools.push(Arc::new(MakeTool::new(store, taken)));
+    }
     let copies = copies::all(&options, &home.copies, copies::Limits::default());
     Toolbox::new(tools.into_iter().chain(of_repository))
         .and_then(|toolbox| toolbox.with_hidden(copies))
         .map_err(|why| Failure::new(why.to_string()))
+}
+
+/// The tools that runs made in the workspace, but those whose names are taken.
+fn made(
+    store: &MadeStore,
+    workspace: Option<&Path>,
+    taken: &BTreeSet<String>,
+) -> Vec<Arc<dyn Tool>> {
+    let offer = workspace.map(|workspace| store.offer(workspace));
+    let Offer { tools, notices } = offer.unwrap_or_default();
+    for notice in notices {
+        eprintln!("gpak: {notice}");
+    }
+    let mut offered: Vec<Arc<dyn Tool>> = Vec::new();
+    for tool in tools {
+        let name = &tool.described().spec.name;
+        if taken.contains(name) {
+            eprintln!(
+                "gpak: the made tool {name} is not used, as there is another of that name; gpak tools \
+                 export {name} FOLDER keeps it, gpak tools remove {name} removes it"
+            );
+        } else {
+            offered.push(tool);
+        }
+    }
+    offered
 }
 
 /// Removes the copies that runs left behind which do not go on: those that are over, or gone.

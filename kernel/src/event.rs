@@ -13,7 +13,7 @@ use crate::{
     label::{Label, serde_as_text},
     model::{CallId, ModelError, ModelProfile, Reply, ToolCall},
     policy::{Budget, Permissions, Spent},
-    tool::{ToolOutput, ToolSpec},
+    tool::{Made, ToolOutput, ToolSpec},
 };
 
 /// The name of a run: a random UUID (version 4), written as 32 hex digits. People shorten it to any
@@ -189,6 +189,13 @@ pub enum Event {
         from: Label,
         /// Milliseconds it took.
         ms: u64,
+    },
+    /// A call made a tool, which can be called from now on.
+    ToolMade {
+        /// The call.
+        call: CallId,
+        /// The tool.
+        made: Box<Made>,
     },
     /// A tool called another one, and this came of it.
     NestedCalled {
@@ -505,7 +512,7 @@ fn is_zero(number: &u32) -> bool {
 
 impl Event {
     /// Types that this version knows, as they stand in `type`.
-    pub const TYPES: [&str; 18] = [
+    pub const TYPES: [&str; 19] = [
         "run_created",
         "run_started",
         "message_received",
@@ -513,6 +520,7 @@ impl Event {
         "model_failed",
         "tool_started",
         "tool_finished",
+        "tool_made",
         "approval_requested",
         "approval_decided",
         "calls_decided",

@@ -78,7 +78,7 @@ impl Gate {
         match permissions.decide(spec, &call.args) {
             Access::Allow => Verdict::Allow,
             Access::Ask if allowed(&spec.name) => Verdict::Allow,
-            Access::Ask if attended => Verdict::Ask(reason(spec)),
+            Access::Ask if attended => Verdict::Ask(reason(spec, &call.args)),
             Access::Ask => Verdict::Refuse(
                 Refusal::Permission,
                 format!(
@@ -109,8 +109,11 @@ impl Gate {
     }
 }
 
-fn reason(spec: &ToolSpec) -> String {
+fn reason(spec: &ToolSpec, args: &serde_json::Value) -> String {
     match spec.effect {
+        _ if spec.asks_for_more(args) => {
+            format!("{} asks for {}", spec.name, spec.asks_with.join(", "))
+        }
         Effect::Irreversible => format!("{} cannot be undone", spec.name),
         Effect::Reversible => format!("{} changes files (gpak can undo it)", spec.name),
         Effect::Pure | Effect::Idempotent => format!("the policy asks before {}", spec.name),

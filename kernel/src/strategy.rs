@@ -265,6 +265,7 @@ mod tests {
             effect: crate::tool::Effect::Pure,
             resumable: false,
             control,
+            asks_with: Vec::new(),
         };
         let tools = [
             ("look", None),

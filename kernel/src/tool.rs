@@ -28,6 +28,18 @@ pub trait Tool: Send + Sync {
         None
     }
 
+    /// The tool that a call of this one made, as the journal has it ([`ToolOutput::made`]). Called again
+    /// whenever a driver takes the run on.
+    ///
+    /// # Errors
+    /// [`ToolError::Rejected`] says why there is none; the run goes on without it.
+    fn open_made(&self, made: &Made) -> Result<Arc<dyn Tool>, ToolError> {
+        Err(ToolError::Rejected(format!(
+            "{} makes no tools, and so not {}",
+            made.by, made.spec.name
+        )))
+    }
+
     /// Undoes a finished call of a tool with [`Effect::Reversible`].
     ///
     /// # Errors
@@ -58,6 +70,24 @@ pub struct ToolSpec {
     /// What the machine itself does with the call, where it is no act upon the world.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
+    /// Arguments that ask for more than the effect says: a call that has one of them, and not empty, is
+    /// asked for as if it could not be undone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks_with: Vec<String>,
+}
+
+impl ToolSpec {
+    /// Whether a call with `args` has one of the arguments that ask for more.
+    pub fn asks_for_more(&self, args: &Value) -> bool {
+        let is_empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            _ => false,
+        };
+        let asked = self.asks_with.iter().filter_map(|name| args.get(name));
+        asked.into_iter().any(|value| !is_empty(value))
+    }
 }
 
 /// What a call does to the world. The order is the order of severity.
@@ -127,6 +157,25 @@ pub struct ToolOutput {
     /// Where the text came from, if not from the tool itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// The tool that the call made. It is journaled as an event of its own
+    /// ([`Event::ToolMade`](crate::event::Event::ToolMade)), ahead of this output.
+    #[serde(skip)]
+    pub made: Option<Box<Made>>,
+}
+
+/// A tool that a call made, with all that it takes to have it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// The tool that made it, and opens it again ([`Tool::open_made`]).
+    pub by: String,
+    /// What it says of itself.
+    pub spec: ToolSpec,
+    /// Counts the tools of that name in a workspace, from 1.
+    pub version: u32,
+    /// BLAKE3 of `package`, in hexadecimal.
+    pub hash: String,
+    /// The tool itself, as the one that made it writes it down.
+    pub package: String,
 }
 
 impl ToolOutput {
@@ -207,6 +256,15 @@ impl Toolbox {
             }
         }
         Ok(self)
+    }
+
+    /// With a tool that was made, in place of one of its name, or behind the others.
+    pub fn with_made(mut self, tool: Arc<dyn Tool>) -> Self {
+        let name = tool.spec().name.clone();
+        if self.tools.insert(name.clone(), tool).is_none() {
+            self.order.push(name);
+        }
+        self
     }
 
     /// Without the tools that `shown` turns down. Those that only the machine calls stay.

@@ -81,6 +81,7 @@ fn started() -> Event {
         effect: Effect::Pure,
         resumable: false,
         control: None,
+        asks_with: Vec::new(),
     };
     Event::RunStarted {
         setup: Setup {

@@ -55,6 +55,7 @@ fn driver(journal: Arc<dyn Journal>) -> Driver {
         effect: Effect::Pure,
         resumable: false,
         control: None,
+        asks_with: Vec::new(),
     });
     let line = |at: u32| Line {
         thought: "I look at the next thing.".to_owned(),

@@ -262,6 +262,7 @@ pub(crate) fn spec(
         effect,
         resumable: effect == Effect::Reversible,
         control: None,
+        asks_with: Vec::new(),
     }
 }
 

@@ -81,6 +81,7 @@ pub fn all(options: &Options, dir: impl Into<PathBuf>, limits: Limits) -> Vec<Ar
                 effect,
                 resumable: true,
                 control: None,
+                asks_with: Vec::new(),
             },
             copies: Arc::clone(&copies),
             work,

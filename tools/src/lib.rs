@@ -15,7 +15,7 @@
 //! [`copies::all`] makes those that only the machine calls, to try several ways in copies of the
 //! workspace; [`unstartable`] knows what no check can be.
 //!
-//! [`wasm`] has the tools that users bring.
+//! [`wasm`] has the tools that users bring, [`forge`] those that the model makes for itself.
 //!
 //! Three things hold for all tools for files:
 //!
@@ -44,6 +44,7 @@
 pub mod builtin;
 mod check;
 pub mod copies;
+pub mod forge;
 mod group;
 mod history;
 mod kept;

@@ -13,7 +13,7 @@
 
 mod desk;
 mod hint;
-mod interpreter;
+pub(crate) mod interpreter;
 mod outcome;
 mod source;
 mod tool;

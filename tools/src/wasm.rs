@@ -1,4 +1,4 @@
-//! Tools that users bring: components of the worlds in `tools/wit`, in a sandbox.
+//! Tools that users bring: components of the worlds in `tools/wit`, or scripts, in a sandbox.
 //!
 //! - A **package** is a folder with a `tool.toml` ([`Manifest`]) that says what it asks for ([`Asks`]).
 //!   [`Packages::read`] looks at it, [`Packages::add`] keeps it with what the user granted, and
@@ -20,14 +20,15 @@ mod component;
 mod described;
 pub(crate) mod engine;
 mod error;
-mod files;
+pub(crate) mod files;
 mod host;
 pub(crate) mod limits;
-mod manifest;
+pub(crate) mod manifest;
 mod net;
 mod package;
 mod packages;
 pub(crate) mod sandbox;
+mod scripted;
 mod secrets;
 mod stop;
 mod tool;
@@ -38,7 +39,7 @@ pub use described::Described;
 pub use error::WasmError;
 pub use host::{LogLine, Logged};
 pub use limits::Limits;
-pub use manifest::{Declared, Example, Kind, MANIFEST, Manifest};
+pub use manifest::{Declared, Example, Kind, MANIFEST, Manifest, is_same_json};
 pub use net::{HostPattern, Names, SystemNames};
 pub use package::{Candidate, Package};
 pub use packages::{Listed, Offered, Options, Packages, Unusable};

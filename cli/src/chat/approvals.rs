@@ -183,6 +183,7 @@ mod tests {
             effect: Effect::Reversible,
             resumable: true,
             control: None,
+            asks_with: Vec::new(),
         }
     }
 

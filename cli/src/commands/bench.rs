@@ -271,7 +271,14 @@ async fn run_task(
 ) -> Result<Attempt, Failure> {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let driver = Driver {
-        toolbox: wire::toolbox(home, Reach::default(), model.profile(), &journal, None)?,
+        toolbox: wire::toolbox(
+            home,
+            Reach::default(),
+            model.profile(),
+            &journal,
+            None,
+            None,
+        )?,
         journal,
         model: model.clone(),
         human: Arc::new(Nobody),

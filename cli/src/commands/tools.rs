@@ -4,24 +4,26 @@ use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use gpak_kernel::{
-    context::READ_HISTORY,
     event::RunId,
     model::CallId,
-    run::child::Delegate,
     tool::{Call, Effect, Tool as _, ToolContext, ToolError},
 };
 use gpak_tools::{
     builtin,
-    script::{RUN_SCRIPT, RunScript, ScriptLimits},
-    wasm::{Asks, Called, Candidate, Example, Package, PackagedTool, Packages, WasmError},
+    forge::{Kept, MadeStore, MakeTool},
+    script::{RunScript, ScriptLimits},
+    wasm::{
+        Asks, Called, Candidate, Example, Package, PackagedTool, Packages, WasmError, is_same_json,
+    },
 };
 use serde_json::{Value, json};
 
 use crate::{
-    args::ToolsCommand,
+    args::{Place, ToolsCommand},
     commands::print_json,
     failure::{DONE, FAILED, Failure, NEEDS_APPROVAL},
     home::Home,
@@ -32,43 +34,121 @@ use crate::{
 /// `gpak tools`
 pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8, Failure> {
     let packages = user_space::packages(home, options(home));
+    let shelf = |place: &Place| {
+        let made = user_space::made(home, &packages);
+        let packages = packages.clone();
+        wire::workspace(&place.workspace).map(|workspace| Shelf {
+            packages,
+            made,
+            workspace,
+        })
+    };
     match command {
-        ToolsCommand::List => list(&packages, home, json),
-        ToolsCommand::Show { name } => show(&packages.with_tool(&name)?, json),
+        ToolsCommand::List { place } => list(&shelf(&place)?, home, json),
+        ToolsCommand::Show { name, place } => shelf(&place)?.show(&name, json),
         ToolsCommand::Add { folder, yes } => add(&packages, home, &folder, yes, json).await,
-        ToolsCommand::Test { name } => test(&packages, &name, json).await,
+        ToolsCommand::Test { name, place } => test(&shelf(&place)?, &name, json).await,
         ToolsCommand::Call { tool, input, place } => {
-            let workspace = wire::workspace(&place.workspace)?;
-            call(&packages, &tool, &input, workspace, json).await
+            call(shelf(&place)?, &tool, &input, json).await
         }
-        ToolsCommand::Remove { name } => {
-            packages.remove(&name)?;
-            if json {
-                print_json(&json!({"removed": name}));
-            } else {
-                println!("removed {name}");
-            }
-            Ok(DONE)
-        }
+        ToolsCommand::Export {
+            name,
+            folder,
+            place,
+        } => shelf(&place)?.export(&name, &folder, json),
+        ToolsCommand::Remove { name, place } => shelf(&place)?.remove(&name, json),
     }
 }
 
-/// The names that tools of gpak's own have.
-fn reserved(home: &Home) -> BTreeSet<String> {
-    let tools = builtin::all(&options(home));
-    let names = tools.iter().map(|tool| tool.spec().name.clone());
-    let pin = builtin::pin_fact().spec().name.clone();
-    let delegate = Delegate::default().spec().name.clone();
-    let others = [
-        RUN_SCRIPT.to_owned(),
-        READ_HISTORY.to_owned(),
-        pin,
-        delegate,
-    ];
-    names.chain(others).collect()
+/// All tools that are the user's: the packages, and what runs made in a workspace.
+struct Shelf {
+    packages: Packages,
+    made: MadeStore,
+    workspace: PathBuf,
 }
 
-fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
+impl Shelf {
+    /// The tool of that name that was made in the workspace.
+    fn made(&self, name: &str) -> Result<Option<Kept>, Failure> {
+        Ok(self.made.latest(&self.workspace, name)?)
+    }
+
+    /// The tools of the package of that name, or that has a tool of that name, or the tool that was made.
+    fn tools(&self, name: &str) -> Result<(Vec<Example>, Vec<Arc<PackagedTool>>), Failure> {
+        if let Some(kept) = self.made(name)? {
+            let (manifest, _) = self.made.source(&kept.made)?;
+            return Ok((manifest.examples, vec![self.made.open(&kept.made)?]));
+        }
+        let package = self.packages.with_tool(name)?;
+        let examples = package.manifest.examples.clone();
+        Ok((examples, self.packages.tools_of(package)))
+    }
+
+    fn show(&self, name: &str, json: bool) -> Result<u8, Failure> {
+        let Some(kept) = self.made(name)? else {
+            return show(&self.packages.with_tool(name)?, json);
+        };
+        let (manifest, source) = self.made.source(&kept.made)?;
+        if json {
+            print_json(&json!({
+                "name": name, "version": kept.made.version, "run": kept.run, "workspace": kept.workspace,
+                "time": kept.time, "hash": kept.made.hash, "manifest": manifest, "source": source,
+            }));
+            return Ok(DONE);
+        }
+        let spec = &kept.made.spec;
+        println!("{name}: {}", spec.description);
+        println!("{}, BLAKE3 {}", origin(&kept), kept.made.hash);
+        print_asks("granted", &manifest.asks);
+        println!("input {}\n\n{}\n", spec.input, source.trim_end());
+        for example in &manifest.examples {
+            let gives = example.output.as_ref();
+            let gives = gives.map_or_else(|| "an error".to_owned(), ToString::to_string);
+            println!("{} → {gives}", example.input);
+        }
+        Ok(DONE)
+    }
+
+    fn export(&self, name: &str, folder: &Path, json: bool) -> Result<u8, Failure> {
+        if self.made(name)?.is_none() {
+            return Err(
+                Failure::new(format!("no run made a tool {name} in this workspace"))
+                    .help("gpak tools list shows those there are; -C names another workspace"),
+            );
+        }
+        let left_out = self.made.export(&self.workspace, name, folder)?;
+        if json {
+            print_json(&json!({"exported": name, "folder": folder, "examples_left_out": left_out}));
+            return Ok(DONE);
+        }
+        let folder = folder.display();
+        println!("wrote {name} to {folder}; others add it with gpak tools add {folder}");
+        if left_out > 0 {
+            println!("{left_out} of its examples are not in it, as a tool.toml has no null");
+        }
+        Ok(DONE)
+    }
+
+    fn remove(&self, name: &str, json: bool) -> Result<u8, Failure> {
+        if !self.made.remove(&self.workspace, name)? {
+            self.packages.remove(name)?;
+        }
+        if json {
+            print_json(&json!({"removed": name}));
+        } else {
+            println!("removed {name}");
+        }
+        Ok(DONE)
+    }
+}
+
+/// Where a made tool is from.
+fn origin(kept: &Kept) -> String {
+    let run = kept.run.short();
+    format!("made here, run {run}, version {}", kept.made.version)
+}
+
+fn list(shelf: &Shelf, home: &Home, json: bool) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     for tool in builtin::all(&options(home)) {
         rows.push((tool.spec().clone(), "gpak".to_owned()));
@@ -76,11 +156,21 @@ fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
     let cache = user_space::code_cache(home);
     let scripts = RunScript::new(&options(home), cache, ScriptLimits::default());
     rows.push((scripts.spec().clone(), "gpak".to_owned()));
-    let listed = packages.list()?;
+    let maker = MakeTool::new(shelf.made.clone(), BTreeSet::new());
+    rows.push((maker.spec().clone(), "gpak".to_owned()));
+    let listed = shelf.packages.list()?;
     for package in &listed.packages {
         let of = format!("{} {}", package.name(), package.manifest.version);
         let tools = package.tools.iter();
         rows.extend(tools.map(|tool| (tool.spec.clone(), of.clone())));
+    }
+    let mut broken = Vec::new();
+    for name in shelf.made.names(&shelf.workspace) {
+        match shelf.made(&name) {
+            Ok(Some(kept)) => rows.push((kept.made.spec.clone(), origin(&kept))),
+            Ok(None) => {}
+            Err(why) => broken.push(why),
+        }
     }
     for (spec, of) in &rows {
         if json {
@@ -100,7 +190,10 @@ fn list(packages: &Packages, home: &Home, json: bool) -> Result<u8, Failure> {
             unusable.name, unusable.why
         );
     }
-    Ok(if listed.unusable.is_empty() {
+    for why in &broken {
+        eprintln!("gpak: {why}");
+    }
+    Ok(if listed.unusable.is_empty() && broken.is_empty() {
         DONE
     } else {
         FAILED
@@ -168,7 +261,7 @@ async fn add(
         );
         return Ok(NEEDS_APPROVAL);
     }
-    let package = packages.add(&candidate, asks.clone(), &reserved(home))?;
+    let package = packages.add(&candidate, asks.clone(), &user_space::reserved(home))?;
     if json {
         print_json(&json!({"added": package.name()}));
     } else {
@@ -202,14 +295,12 @@ fn agreed(json: bool) -> Result<bool, Failure> {
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
-async fn test(packages: &Packages, name: &str, json: bool) -> Result<u8, Failure> {
-    let package = packages.with_tool(name)?;
-    let examples = package.manifest.examples.clone();
+async fn test(shelf: &Shelf, name: &str, json: bool) -> Result<u8, Failure> {
+    let (examples, tools) = shelf.tools(name)?;
     if examples.is_empty() {
-        return Err(Failure::new(format!("{} has no examples to make", package.name()))
+        return Err(Failure::new(format!("{name} has no examples to make"))
             .help("write some as [[examples]] with input and output in its tool.toml, and add it again"));
     }
-    let tools = packages.tools_of(package);
     // What examples do to files stays in a folder of their own.
     let folder = tempfile::tempdir()
         .map_err(|why| Failure::new(format!("no folder for the examples can be made: {why}")))?;
@@ -252,7 +343,7 @@ fn judge(example: &Example, called: &Called) -> Option<String> {
         (Ok(given), None) => {
             let wanted = example.output.as_ref()?;
             let given = given.data.as_ref().unwrap_or(&Value::Null);
-            (given != wanted).then(|| format!("it gave {given} and not {wanted}"))
+            (!is_same_json(given, wanted)).then(|| format!("it gave {given} and not {wanted}"))
         }
         (Ok(given), Some(error)) => Some(format!(
             "it gave {} and not the error {error:?}",
@@ -263,20 +354,13 @@ fn judge(example: &Example, called: &Called) -> Option<String> {
     }
 }
 
-async fn call(
-    packages: &Packages,
-    name: &str,
-    input: &str,
-    workspace: PathBuf,
-    json: bool,
-) -> Result<u8, Failure> {
+async fn call(shelf: Shelf, name: &str, input: &str, json: bool) -> Result<u8, Failure> {
     let input: Value = serde_json::from_str(input).map_err(|why| {
         Failure::usage(format!("the input is no JSON: {why}")).help(format!(
             "it looks like gpak tools call {name} '{{\"text\": \"…\"}}'"
         ))
     })?;
-    let package = packages.with_tool(name)?;
-    let tools = packages.tools_of(package);
+    let (_, tools) = shelf.tools(name)?;
     let Some(tool) = tools.iter().find(|tool| tool.described().spec.name == name) else {
         let names: Vec<_> = tools
             .iter()
@@ -287,7 +371,7 @@ async fn call(
             names.join(", ")
         )));
     };
-    let called = made(tool, &input, workspace, 1).await;
+    let called = made(tool, &input, shelf.workspace, 1).await;
     for line in &called.log.lines {
         eprintln!("{}: {}", line.level, line.message);
     }

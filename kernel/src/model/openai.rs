@@ -252,6 +252,7 @@ fn barring(barred: &[&str]) -> Request {
         effect: crate::tool::Effect::Pure,
         resumable: false,
         control: None,
+        asks_with: Vec::new(),
     };
     Request {
         messages: Vec::new(),

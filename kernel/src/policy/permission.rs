@@ -20,8 +20,8 @@ pub enum Access {
 /// What a run may do.
 ///
 /// Of the rules that match a call, a `deny` wins over an `ask`, and an `ask` over an `allow`. Where
-/// none matches, pure and idempotent calls are allowed and others are asked for, or allowed too with
-/// [`Permissions::yes`].
+/// none matches, pure and idempotent calls are allowed, unless they ask for more
+/// ([`ToolSpec::asks_with`]), and others are asked for, or allowed too with [`Permissions::yes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permissions {
     /// The rules.
@@ -55,6 +55,7 @@ impl Permissions {
         let matching = self.rules.iter().filter(|rule| rule.matches(tool, args));
         let ruled = matching.map(|rule| rule.access).max();
         let access = ruled.unwrap_or(match tool.effect {
+            _ if tool.asks_for_more(args) => Access::Ask,
             Effect::Pure | Effect::Idempotent => Access::Allow,
             Effect::Reversible | Effect::Irreversible => Access::Ask,
         });
@@ -130,6 +131,7 @@ mod tests {
             effect,
             resumable: false,
             control: None,
+            asks_with: Vec::new(),
         }
     }
 

@@ -94,6 +94,7 @@ pub fn forbidden(
         effect: Effect::Irreversible,
         resumable: false,
         control: None,
+        asks_with: Vec::new(),
     };
     let tool = tool.unwrap_or(&unknown);
     let denied = checks

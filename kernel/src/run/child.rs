@@ -14,7 +14,10 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{DriveError, Driver, Ended, Machine, Resumption, driver::Drive};
+use super::{
+    DriveError, Driver, Ended, Machine, Resumption,
+    driver::{Drive, with_made},
+};
 use crate::{
     context::READ_HISTORY,
     entry::{Entry, Head},
@@ -65,6 +68,7 @@ impl Default for Delegate {
             effect: Effect::Reversible,
             resumable: true,
             control: Some(Control::Delegate),
+            asks_with: Vec::new(),
         })
     }
 }
@@ -169,7 +173,7 @@ impl Drive<'_> {
             way: 0,
         };
         let wrong = |why: serde_json::Error| format!("the arguments are wrong: {why}");
-        let mut toolbox = self.driver.toolbox.clone();
+        let mut toolbox = self.toolbox.clone();
         if depth >= DEEPEST {
             toolbox = toolbox.only(|tool| tool.control != Some(Control::Delegate));
         }
@@ -362,9 +366,11 @@ impl Drive<'_> {
 
     /// The child's seat at the wheel; what it leaves is put back by [`Child::leave`].
     fn seat<'a>(&'a mut self, child: &'a mut Child) -> Drive<'a> {
+        let made = &child.machine.state().made;
         Drive {
             driver: &child.driver,
             run: child.run,
+            toolbox: with_made(child.driver.toolbox.clone(), made),
             machine: std::mem::replace(&mut child.machine, Machine::fold([])),
             head: child.head,
             observer: &mut *self.observer,

@@ -16,7 +16,7 @@ use super::{
     check,
     machine::{Machine, Next, Waiting},
     nested,
-    state::State,
+    state::{State, show},
 };
 use crate::{
     context::Repository,
@@ -29,7 +29,7 @@ use crate::{
     model::{Delta, Deltas, Model, ModelError, Request},
     policy::{Budget, Permissions},
     strategy,
-    tool::{Call, Tool, ToolContext, ToolError, ToolOutput, Toolbox},
+    tool::{Call, Made, Tool, ToolContext, ToolError, ToolOutput, Toolbox},
 };
 
 /// Takes runs from where their journal stands to where they end or wait.
@@ -281,6 +281,8 @@ pub(super) struct Drive<'a> {
     pub(super) machine: Machine,
     pub(super) head: Head,
     pub(super) observer: &'a mut dyn Observer,
+    /// The driver's tools, and those that the run made.
+    pub(super) toolbox: Toolbox,
 }
 
 impl<'a> Drive<'a> {
@@ -290,10 +292,12 @@ impl<'a> Drive<'a> {
         entries: &[Entry],
         observer: &'a mut dyn Observer,
     ) -> Self {
+        let machine = Machine::fold(entries);
         Self {
             driver,
             run,
-            machine: Machine::fold(entries),
+            toolbox: with_made(driver.toolbox.clone(), &machine.state().made),
+            machine,
             head: entries.last().map_or(Head::EMPTY, Entry::head),
             observer,
         }
@@ -335,6 +339,10 @@ impl<'a> Drive<'a> {
         self.driver.journal.append(&entries).await?;
         for entry in &entries {
             self.machine.apply(entry);
+            if let Event::ToolMade { made, .. } = &entry.event {
+                let toolbox = std::mem::take(&mut self.toolbox);
+                self.toolbox = with_made(toolbox, std::slice::from_ref(made.as_ref()));
+            }
             self.observer.entry(entry, self.machine.state());
         }
         Ok(())
@@ -351,6 +359,9 @@ impl<'a> Drive<'a> {
         let mut tools = self.driver.toolbox.specs();
         if let Some(spec) = &state.spec {
             tools.extend(strategy::tools(spec, &self.driver.toolbox));
+        }
+        for made in &state.made {
+            show(&mut tools, made);
         }
         let mut setup = Setup {
             instructions: self.driver.instructions.clone(),
@@ -418,7 +429,7 @@ impl<'a> Drive<'a> {
         let (asking, mut asked) = mpsc::channel(1);
         let mut running: FuturesUnordered<_> = calls
             .into_iter()
-            .map(|call| nested::make_asking(&driver.toolbox, call, &context, &asking))
+            .map(|call| nested::make_asking(&self.toolbox, call, &context, &asking))
             .collect();
         let deadline = tokio::time::sleep(time_left(&self.machine));
         tokio::pin!(deadline);
@@ -426,7 +437,7 @@ impl<'a> Drive<'a> {
             let finished = tokio::select! {
                 finished = running.next() => finished,
                 Some(asked) = asked.recv() => {
-                    let call = nested::make_asked(&self.machine, &driver.toolbox, asked, &context);
+                    let call = nested::make_asked(&self.machine, &self.toolbox, asked, &context);
                     running.push(call);
                     continue;
                 }
@@ -446,7 +457,7 @@ impl<'a> Drive<'a> {
     async fn wait(&mut self, waiting: Waiting) -> Result<(), DriveError> {
         let mut preview = None;
         if let Waiting::Approval { call, reason } = &waiting {
-            if let Some(tool) = self.driver.toolbox.get(&call.name) {
+            if let Some(tool) = self.toolbox.get(&call.name) {
                 preview = tool.preview(call, &self.context()).await;
             }
             self.commit(vec![Event::ApprovalRequested {
@@ -504,6 +515,19 @@ impl<'a> Drive<'a> {
     }
 }
 
+/// With the tools that a run made. One that cannot be had is gone when it is called.
+pub(super) fn with_made(mut toolbox: Toolbox, all: &[Made]) -> Toolbox {
+    for made in all {
+        let maker = toolbox.get(&made.by).cloned();
+        match maker.map(|maker| maker.open_made(made)) {
+            Some(Ok(tool)) => toolbox = toolbox.with_made(tool),
+            Some(Err(why)) => tracing::warn!("the tool {} is gone: {why}", made.spec.name),
+            None => tracing::warn!("the tool {} is gone, as {} is", made.spec.name, made.by),
+        }
+    }
+    toolbox
+}
+
 /// Makes one call and says what came of it. A tool that panics is an error to the model.
 pub(super) async fn make(
     tool: Option<Arc<dyn Tool>>,
@@ -524,8 +548,10 @@ pub(super) async fn make(
             }),
     };
     let mut from = Label::Tool(call.name.clone());
+    let mut made = None;
     let (outcome, fatal) = match result {
-        Ok(output) => {
+        Ok(mut output) => {
+            made = output.made.take();
             if let Some(label) = &output.label {
                 from = label.clone();
             }
@@ -540,15 +566,17 @@ pub(super) async fn make(
             (CallOutcome::Failed { message }, Some(reason))
         }
     };
+    let id = call.id;
+    let made = made.map(|made| Event::ToolMade { call: id, made });
     let finished = Event::ToolFinished {
-        call: call.id,
+        call: id,
         tool: call.name,
         outcome,
         from,
         ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     let pause = fatal.map(|reason| Event::RunPaused { reason });
-    std::iter::once(finished).chain(pause).collect()
+    made.into_iter().chain([finished]).chain(pause).collect()
 }
 
 /// What a user says.

@@ -88,7 +88,7 @@ impl Machine {
     pub fn apply(&mut self, entry: &Entry) {
         self.state.apply(entry);
         let brings_tools = match &entry.event {
-            Event::RunStarted { .. } => true,
+            Event::RunStarted { .. } | Event::ToolMade { .. } => true,
             Event::RunResumed { setup, .. } => setup.is_some(),
             _ => false,
         };

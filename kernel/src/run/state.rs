@@ -15,7 +15,7 @@ use crate::{
     model::{CallId, ModelError, Reply, ToolCall},
     policy::Spent,
     strategy::Work,
-    tool::{Call, Control, Effect, ToolSpec},
+    tool::{Call, Control, Effect, Made, ToolSpec},
 };
 
 /// Where a run stands.
@@ -81,8 +81,10 @@ impl std::fmt::Display for Status {
 pub struct State {
     /// The task and its bounds, as they are now.
     pub spec: Option<RunSpec>,
-    /// What the last driver brought.
+    /// What the last driver brought, and the tools that were made since.
     pub setup: Option<Setup>,
+    /// Tools that the run made, the latest of each name.
+    pub made: Vec<Made>,
     /// Where the run stands.
     pub status: Status,
     /// The conversation, oldest first.
@@ -208,7 +210,8 @@ impl State {
         self.status = self.status.after(&entry.event);
         match &entry.event {
             Event::RunCreated { spec } => self.spec = Some(spec.clone()),
-            Event::RunStarted { setup } => self.setup = Some(setup.clone()),
+            Event::RunStarted { setup } => self.set_up(setup),
+            Event::ToolMade { made, .. } => self.tool_made(made),
             Event::MessageReceived { text, from } => {
                 // What is written while it is paused, somebody beside it notes.
                 if *from == Label::Own && self.paused.is_none() {
@@ -600,6 +603,22 @@ impl State {
         }
     }
 
+    fn set_up(&mut self, setup: &Setup) {
+        let mut setup = setup.clone();
+        for made in &self.made {
+            show(&mut setup.tools, made);
+        }
+        self.setup = Some(setup);
+    }
+
+    fn tool_made(&mut self, made: &Made) {
+        self.made.retain(|other| other.spec.name != made.spec.name);
+        self.made.push(made.clone());
+        if let Some(setup) = &mut self.setup {
+            show(&mut setup.tools, made);
+        }
+    }
+
     fn resumed(&mut self, event: &Event) {
         let Event::RunResumed {
             budget,
@@ -620,7 +639,7 @@ impl State {
             }
         }
         if let Some(setup) = setup {
-            self.setup = Some((**setup).clone());
+            self.set_up(setup);
             // How long the window of another model is, it has not shown yet.
             if let Some(compaction) = &mut self.compaction {
                 compaction.window = None;
@@ -657,6 +676,14 @@ impl State {
         let open = self.open.iter().find(|open| open.id == id);
         let own = || self.own_call(id).map(|own| own.stage);
         open.map(|open| open.stage).or_else(own)
+    }
+}
+
+/// Puts a tool that was made in place of one of its name, or behind the others.
+pub(super) fn show(tools: &mut Vec<ToolSpec>, made: &Made) {
+    match tools.iter_mut().find(|tool| tool.name == made.spec.name) {
+        Some(tool) => tool.clone_from(&made.spec),
+        None => tools.push(made.spec.clone()),
     }
 }
 

@@ -88,7 +88,7 @@ impl Drive<'_> {
                 }
                 break;
             }
-            let Some(tool) = self.driver.toolbox.get(&call.name) else {
+            let Some(tool) = self.toolbox.get(&call.name) else {
                 undone
                     .refused
                     .push(format!("{}: the tool is gone", call.name));

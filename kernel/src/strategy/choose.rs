@@ -45,6 +45,7 @@ pub(super) fn spec(tools: &[ToolSpec], searches: bool) -> Option<ToolSpec> {
         effect: Effect::Pure,
         resumable: false,
         control: Some(Control::Strategy),
+        asks_with: Vec::new(),
     })
 }
 

@@ -65,6 +65,7 @@ pub(super) fn judge() -> ToolSpec {
         effect: Effect::Pure,
         resumable: false,
         control: Some(Control::Best),
+        asks_with: Vec::new(),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn spec(name: &str, effect: Effect, resumable: bool, control: Option<Control
         effect,
         resumable,
         control,
+        asks_with: Vec::new(),
     }
 }
 

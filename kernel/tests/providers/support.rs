@@ -38,6 +38,7 @@ pub fn tool(name: &str, input: Value, control: Option<Control>) -> ToolSpec {
         effect: Effect::Pure,
         resumable: false,
         control,
+        asks_with: Vec::new(),
     }
 }
 

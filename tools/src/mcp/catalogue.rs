@@ -91,6 +91,7 @@ impl Described {
             },
             resumable: self.read_only || self.idempotent,
             control: None,
+            asks_with: Vec::new(),
         }
     }
 

@@ -60,7 +60,7 @@ enum Asked {
 }
 
 impl Host for Desk {
-    fn call(&mut self, function: &str, input: &str) -> Result<String, String> {
+    async fn call(&mut self, function: &str, input: &str) -> Result<String, String> {
         let asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
         let mut asked = match asked {
             Value::Object(members) => members,

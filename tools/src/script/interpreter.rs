@@ -36,6 +36,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "script",
+        imports: { "gpak:tool/script-host.call": async },
         exports: { default: async },
     });
 }
@@ -64,9 +65,25 @@ impl Default for ScriptLimits {
 }
 
 /// What a script can call.
-pub(super) trait Host: Send + 'static {
+pub(crate) trait Host: Send + 'static {
     /// Does `function`, with JSON in and out. Err is thrown in the script.
-    fn call(&mut self, function: &str, input: &str) -> Result<String, String>;
+    fn call(
+        &mut self,
+        function: &str,
+        input: &str,
+    ) -> impl Future<Output = Result<String, String>> + Send;
+}
+
+/// What is run of a source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program<'a> {
+    /// Run before it, behind the prelude.
+    pub(crate) before: &'a str,
+    /// The source.
+    pub(crate) source: &'a str,
+    /// The function that is called then, with JSON; its value is the program's, in place of that of the
+    /// last expression.
+    pub(crate) function: Option<(&'a str, &'a str)>,
 }
 
 /// Why a script came to no good end.
@@ -82,15 +99,15 @@ pub enum ScriptError {
     },
     /// It was stopped.
     #[error("the script {0}")]
-    Stopped(String),
+    Stopped(Stopped),
 }
 
 /// What a script gave before it ended, well or not.
-pub(super) struct Ran<H> {
+pub(crate) struct Ran<H> {
     /// JSON of its last value.
-    pub(super) result: Result<String, ScriptError>,
-    pub(super) printed: String,
-    pub(super) host: H,
+    pub(crate) result: Result<String, ScriptError>,
+    pub(crate) printed: String,
+    pub(crate) host: H,
 }
 
 struct Running<H> {
@@ -102,8 +119,8 @@ struct Running<H> {
 }
 
 impl<H: Host> script_host::Host for Running<H> {
-    fn call(&mut self, function: String, input: String) -> Result<String, String> {
-        self.host.call(&function, &input)
+    async fn call(&mut self, function: String, input: String) -> Result<String, String> {
+        self.host.call(&function, &input).await
     }
 
     fn print(&mut self, line: String) {
@@ -120,28 +137,28 @@ impl<H: Host> script_host::Host for Running<H> {
 
 /// Runs scripts.
 #[derive(Clone)]
-pub(super) struct Interpreter {
+pub(crate) struct Interpreter {
     cache: Cache,
     component: Arc<OnceLock<Result<Component, WasmError>>>,
 }
 
 impl Interpreter {
     /// One whose compiled code is kept in `cache`. It is made ready when it is first needed.
-    pub(super) fn new(cache: Cache) -> Self {
+    pub(crate) fn new(cache: Cache) -> Self {
         Self {
             cache,
             component: Arc::default(),
         }
     }
 
-    /// Runs the prelude, and then `source`.
+    /// Runs the prelude, and then a program.
     ///
     /// # Errors
     /// If this machine cannot run scripts at all.
-    pub(super) async fn run<H: Host>(
+    pub(crate) async fn run<H: Host>(
         &self,
         host: H,
-        source: &str,
+        program: Program<'_>,
         limits: &ScriptLimits,
         stop: &Stop,
     ) -> Result<Ran<H>, WasmError> {
@@ -162,22 +179,28 @@ impl Interpreter {
         let pre = pre::<H>(component)?;
         let ran = sandbox.run(async |store| {
             let script: Script = pre.instantiate_async(&mut *store).await?;
-            if let Err(error) = script.call_load(&mut *store, PRELUDE).await? {
-                return Ok(Err(error));
+            for before in [PRELUDE, program.before] {
+                if let Err(error) = script.call_load(&mut *store, before).await? {
+                    return Ok(Err(error));
+                }
             }
-            script.call_load(store, source).await
+            let loaded = script.call_load(&mut *store, program.source).await?;
+            match (loaded, program.function) {
+                (Ok(_), Some((name, input))) => script.call_invoke(store, name, input).await,
+                (loaded, _) => Ok(loaded),
+            }
         });
         let result = match ran.await {
             Ok(Ok(value)) => Ok(value),
             // An endless loop shows no line worth telling.
-            Ok(Err(error)) if error.message == INTERRUPTED => Err(ScriptError::Stopped(
-                Stopped::TimedOut(guest.time_ms).to_string(),
-            )),
+            Ok(Err(error)) if error.message == INTERRUPTED => {
+                Err(ScriptError::Stopped(Stopped::TimedOut(guest.time_ms)))
+            }
             Ok(Err(error)) => Err(ScriptError::Thrown {
                 message: error.message,
                 line: error.line,
             }),
-            Err(stopped) => Err(ScriptError::Stopped(stopped.to_string())),
+            Err(stopped) => Err(ScriptError::Stopped(stopped)),
         };
         let Running { host, printed, .. } = sandbox.into_host();
         Ok(Ran {

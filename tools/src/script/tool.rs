@@ -11,7 +11,7 @@ use super::{
     Outcome, ScriptLimits,
     desk::Desk,
     hint,
-    interpreter::{Interpreter, Ran, ScriptError},
+    interpreter::{Interpreter, Program, Ran, ScriptError},
     source,
 };
 use crate::{
@@ -118,7 +118,12 @@ impl RunScript {
         let desk = Desk {
             staged: Staged::new(workspace),
         };
-        let running = self.interpreter.run(desk, script, &self.limits, stop);
+        let program = Program {
+            before: "",
+            source: script,
+            function: None,
+        };
+        let running = self.interpreter.run(desk, program, &self.limits, stop);
         runtime.block_on(running).map_err(|why| unusable(&why))
     }
 

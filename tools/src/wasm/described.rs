@@ -49,27 +49,41 @@ pub(crate) fn described(
     Ok(all)
 }
 
-fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
-    if let Some(why) = name_fault(&tool.name) {
+/// What is wrong with the words and the schemas of a tool, if something is.
+pub(crate) fn check(
+    name: &str,
+    description: &str,
+    input: &Value,
+    output: Option<&Value>,
+) -> Result<(), String> {
+    if let Some(why) = name_fault(name) {
         return Err(why);
     }
-    let name = &tool.name;
-    let description = tool.description.trim();
-    if description.is_empty() || description.chars().count() > DESCRIPTION {
+    let length = description.trim().chars().count();
+    if length == 0 || length > DESCRIPTION {
         return Err(format!(
-            "the description of {name} has {} characters; it has 1 to {DESCRIPTION}",
-            description.chars().count()
+            "the description of {name} has {length} characters; it has 1 to {DESCRIPTION}"
         ));
     }
-    let input = schema::parse(&tool.input_schema)
-        .map_err(|why| format!("the input schema of {name} {why}"))?;
+    schema::check(input).map_err(|why| format!("the input schema of {name} {why}"))?;
     if input.get("type").and_then(Value::as_str) != Some("object") {
         return Err(format!(
             "the input schema of {name} is not of \"type\": \"object\", as arguments have names"
         ));
     }
+    let output = output.map(schema::check).transpose();
+    output.map_err(|why| format!("the output schema of {name} {why}"))?;
+    Ok(())
+}
+
+fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
+    let name = &tool.name;
+    let description = tool.description.trim();
+    let input = schema::parse(&tool.input_schema)
+        .map_err(|why| format!("the input schema of {name} {why}"))?;
     let output = tool.output_schema.as_deref().map(schema::parse).transpose();
     let output = output.map_err(|why| format!("the output schema of {name} {why}"))?;
+    check(name, description, &input, output.as_ref())?;
     if tool.can_compensate && !compensates {
         return Err(format!(
             "{name} says that it can compensate, and the component exports no `compensate` (world undoable-tool)"
@@ -95,6 +109,7 @@ fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
             // What only the host changes is taken back before it is made again.
             resumable: tool.resumable || (effect == Effect::Reversible && !tool.can_compensate),
             control: None,
+            asks_with: Vec::new(),
         },
         output,
         can_compensate: tool.can_compensate,

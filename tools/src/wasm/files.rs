@@ -10,7 +10,7 @@ use std::{
 use super::WasmError;
 
 /// Reads a file that has at most so many bytes.
-pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, WasmError> {
+pub(crate) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, WasmError> {
     let broken = |why: io::Error| WasmError::file("read", path, &why);
     let mut options = fs::OpenOptions::new();
     // Never waits for the other end of a pipe.
@@ -34,7 +34,7 @@ pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, WasmErro
 }
 
 /// Writes a file that only this user reads, whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WasmError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WasmError> {
     let write = || {
         let folder = path.parent().unwrap_or(Path::new("."));
         make_folder(folder)?;
@@ -56,7 +56,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WasmError> {
 }
 
 /// Makes a folder that only this user enters.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -64,7 +64,7 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Gives the folder `fresh` the name `path`; what was there is removed.
-pub(super) fn put_folder(fresh: &Path, path: &Path) -> Result<(), WasmError> {
+pub(crate) fn put_folder(fresh: &Path, path: &Path) -> Result<(), WasmError> {
     let put = || {
         if !path.exists() {
             return fs::rename(fresh, path);

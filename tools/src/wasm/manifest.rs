@@ -70,6 +70,28 @@ pub struct Example {
     pub error: Option<String>,
 }
 
+/// Whether two values are the same JSON; 2 and 2.0 are.
+pub fn is_same_json(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len() && pairs.all(|(one, other)| is_same_json(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let has = |(name, one)| {
+                other
+                    .get(name)
+                    .is_some_and(|other| is_same_json(one, other))
+            };
+            one.len() == other.len() && one.iter().all(has)
+        }
+        _ => one == other,
+    }
+}
+
 /// A tool of a script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,7 +140,7 @@ impl Manifest {
         manifest.fault().map_or(Ok(manifest), Err)
     }
 
-    fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<String> {
         if let Some(why) = name_fault(&self.name) {
             return Some(why);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Asks, Cache, Described, FileAccess, Kind, Limits, Manifest, WasmError, cache::hash, code::Code,
-    component::COMPONENT_BYTES, files,
+    component::COMPONENT_BYTES, files, scripted,
 };
 
 /// How long a component may take to describe its tools, in milliseconds.
@@ -62,11 +62,7 @@ impl Candidate {
         let bytes = files::read_bounded(&path, COMPONENT_BYTES)?;
         let tools = match manifest.kind {
             Kind::Component => describe(&manifest, bytes.clone(), cache.clone()).await?,
-            Kind::Script => {
-                return Err(WasmError::Component(
-                    "scripts cannot be added to this gpak yet".to_owned(),
-                ));
-            }
+            Kind::Script => scripted::described(&manifest, &bytes)?,
         };
         check_effects(&tools, &manifest.asks)?;
         check_examples(&manifest, &tools)?;
@@ -151,6 +147,33 @@ fn check_examples(manifest: &Manifest, tools: &[Described]) -> Result<(), WasmEr
         }
     }
     Ok(())
+}
+
+impl Candidate {
+    /// A package of a script that is in no folder.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn of_script(
+        manifest: &Manifest,
+        source: &str,
+        origin: PathBuf,
+    ) -> Result<Self, WasmError> {
+        manifest
+            .fault()
+            .map_or(Ok(()), |why| Err(WasmError::Description(why)))?;
+        let bytes = source.as_bytes().to_vec();
+        let tools = scripted::described(manifest, &bytes)?;
+        check_effects(&tools, &manifest.asks)?;
+        Ok(Self {
+            hash: hash(&bytes),
+            manifest: manifest.clone(),
+            tools,
+            origin,
+            manifest_text: String::new(),
+            bytes,
+        })
+    }
 }
 
 impl Package {

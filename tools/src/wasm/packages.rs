@@ -30,7 +30,7 @@ use super::{
     net::Network,
     tool::{Loaded, PackagedTool},
 };
-use crate::{UndoStore, builtin};
+use crate::{UndoStore, builtin, script::interpreter::Interpreter};
 
 /// The file of what is known of a package, and how large it may be.
 const RECORD: &str = "package.json";
@@ -69,6 +69,7 @@ impl Options {
 pub struct Packages {
     options: Arc<Options>,
     network: Arc<Network>,
+    interpreter: Interpreter,
 }
 
 /// A package that is there and cannot be used.
@@ -103,6 +104,7 @@ impl Packages {
     pub fn new(options: Options) -> Self {
         Self {
             network: Arc::new(Network::new(options.names.clone())),
+            interpreter: Interpreter::new(options.cache.clone()),
             options: Arc::new(options),
         }
     }
@@ -287,6 +289,15 @@ impl Packages {
             .collect()
     }
 
+    /// The tool of a script that is in no folder, with all granted that it asks for.
+    pub(crate) fn tool_of_script(&self, candidate: &Candidate) -> Option<Arc<PackagedTool>> {
+        let grant = candidate.manifest.asks.clone();
+        let loaded = self.loaded(Package::of(candidate, grant, 0));
+        let loaded = Arc::new(loaded.given(candidate.bytes.clone()));
+        let tool = loaded.package.tools.first().cloned()?;
+        Some(Arc::new(PackagedTool::new(tool, loaded)))
+    }
+
     /// The tools of all packages but those whose names are `reserved`, as gpak may since have got tools
     /// of its own of these names. Nothing here stops a run: what cannot be offered is left out and said.
     pub fn offer(&self, reserved: &BTreeSet<String>) -> Offered {
@@ -369,6 +380,10 @@ impl Packages {
 
     fn values(&self, name: &str) -> Values {
         Values::new(self.options.dir.join(".values").join(name))
+    }
+
+    pub(super) fn interpreter(&self) -> Interpreter {
+        self.interpreter.clone()
     }
 
     pub(super) fn cache(&self) -> &Cache {

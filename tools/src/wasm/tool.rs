@@ -11,11 +11,12 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{
-    Described, Limits, Logged, Package, Packages, WasmError,
+    Described, Kind, Limits, Logged, Package, Packages, WasmError,
     bindings::gpak::tool::types,
-    code::{Code, Given, Said},
+    code::{Code as Component, Given, Said},
     host::{Calling, Host, House},
     package,
+    scripted::Script,
     stop::Stopped,
 };
 use crate::{
@@ -34,6 +35,14 @@ pub(crate) struct Loaded {
     undo: UndoStore,
     house: Arc<House>,
     code: OnceCell<Code>,
+    /// The file, where it is in no folder.
+    given: Option<Vec<u8>>,
+}
+
+/// What a package is made of, ready to be called.
+pub(super) enum Code {
+    Component(Box<Component>),
+    Script(Script),
 }
 
 /// A tool of a package.
@@ -59,21 +68,31 @@ impl Loaded {
             packages,
             undo,
             code: OnceCell::new(),
+            given: None,
         }
+    }
+
+    /// With the bytes of its file.
+    pub(super) fn given(mut self, bytes: Vec<u8>) -> Self {
+        self.given = Some(bytes);
+        self
     }
 
     /// The component, if it is what was granted.
     pub(super) async fn code(&self) -> Result<&Code, WasmError> {
         let load = || async {
-            let (packages, package) = (self.packages.clone(), self.package.clone());
-            let reading = tokio::task::spawn_blocking(move || packages.bytes(&package));
-            let bytes = reading.await.map_err(|why| {
-                WasmError::Engine(format!("reading it broke down ({why}); please report this"))
-            })??;
+            let bytes = match &self.given {
+                Some(bytes) => bytes.clone(),
+                None => self.read().await?,
+            };
+            if self.package.manifest.kind == Kind::Script {
+                let script = Script::new(self.packages.interpreter(), &bytes)?;
+                return Ok(Code::Script(script));
+            }
             let code = package::load(bytes, self.packages.cache().clone()).await?;
             let beyond = code.imports.beyond(&self.house.grant);
             if beyond.is_empty() {
-                return Ok(code);
+                return Ok(Code::Component(Box::new(code)));
             }
             let names: Vec<_> = beyond.iter().map(ToString::to_string).collect();
             Err(WasmError::Grant(format!(
@@ -83,6 +102,14 @@ impl Loaded {
             )))
         };
         self.code.get_or_try_init(load).await
+    }
+
+    async fn read(&self) -> Result<Vec<u8>, WasmError> {
+        let (packages, package) = (self.packages.clone(), self.package.clone());
+        let reading = tokio::task::spawn_blocking(move || packages.bytes(&package));
+        reading.await.map_err(|why| {
+            WasmError::Engine(format!("reading it broke down ({why}); please report this"))
+        })?
     }
 
     fn limits(&self) -> Limits {
@@ -132,7 +159,14 @@ impl PackagedTool {
         let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
         let host = Host::for_call(self.of.house.clone(), self.calling(context))?;
         let asked = self.asked(call, context);
-        let given = code.invoke(host, self.of.limits(), &asked).await;
+        let limits = self.of.limits();
+        let given = match code {
+            Code::Component(component) => component.invoke(host, limits, &asked).await,
+            Code::Script(script) => {
+                let of_one = self.of.package.tools.len() == 1;
+                script.invoke(host, limits, &asked, of_one).await
+            }
+        };
         let Given { result, mut host } = given.map_err(|why| self.unusable(&why))?;
         *log = std::mem::take(&mut host.log);
         let text = self.said(result, host.acted)?;
@@ -229,6 +263,7 @@ impl PackagedTool {
             text,
             data: Some(value),
             label: None,
+            made: None,
         })
     }
 
@@ -262,8 +297,10 @@ impl Tool for PackagedTool {
             return Ok(format!("{name} was undone already"));
         }
         let mut said = Vec::new();
-        if self.described.can_compensate {
-            let code = self.of.code().await.map_err(|why| self.unusable(&why))?;
+        if self.described.can_compensate
+            && let Code::Component(code) =
+                self.of.code().await.map_err(|why| self.unusable(&why))?
+        {
             let host = Host::for_call(self.of.house.clone(), self.calling(context))?;
             let asked = self.asked(call, context);
             let given = code

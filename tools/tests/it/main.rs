@@ -13,6 +13,7 @@ mod confine;
 mod control;
 mod copies;
 mod edit;
+mod forge;
 mod history;
 #[path = "../hostile/mod.rs"]
 mod hostile;

@@ -176,6 +176,7 @@ impl RawFunction {
             effect: Effect::Pure,
             resumable: false,
             control: None,
+            asks_with: Vec::new(),
         };
         Function {
             name: self.name,

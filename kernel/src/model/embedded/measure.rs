@@ -216,6 +216,7 @@ fn tools() -> [ToolSpec; 2] {
         effect: Effect::Pure,
         resumable: false,
         control: None,
+        asks_with: Vec::new(),
     };
     let path = serde_json::json!({"type": "string"});
     let number = serde_json::json!({"type": "integer"});

@@ -87,6 +87,7 @@ mod tests {
             effect: Effect::Pure,
             resumable: false,
             control: None,
+            asks_with: Vec::new(),
         };
         names.into_iter().map(tool).collect()
     }

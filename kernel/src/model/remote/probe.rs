@@ -34,6 +34,7 @@ pub(crate) fn ping() -> Request {
             effect: Effect::Pure,
             resumable: false,
             control: None,
+            asks_with: Vec::new(),
         }]
         .into(),
         barred: Vec::new(),

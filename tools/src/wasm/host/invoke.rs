@@ -28,8 +28,9 @@ impl Host {
         let args: Value = serde_json::from_str(input)
             .map_err(|why| failure(FailureKind::Invalid, format!("the input is no JSON: {why}")))?;
         let called = nested::call(tool, args).await;
-        let ToolOutput { text, data, label } =
-            called.map_err(|why| failure(FailureKind::Unavailable, why.to_string()))?;
+        let ToolOutput {
+            text, data, label, ..
+        } = called.map_err(|why| failure(FailureKind::Unavailable, why.to_string()))?;
         // What came from the network stays from there.
         if let Some(gpak_kernel::label::Label::Web(host)) = label {
             self.web = Some(host);

@@ -14,6 +14,7 @@ fn tool(name: &str, input: Value, control: Option<Control>) -> ToolSpec {
         effect: Effect::Pure,
         resumable: false,
         control,
+        asks_with: Vec::new(),
     }
 }
 

@@ -1,0 +1,339 @@
+//! `make_tool`.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use gpak_kernel::{
+    event::RunId,
+    model::CallId,
+    tool::{Call, Effect, Made, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::store::{MadeStore, Written};
+use crate::{
+    builtin::{self, arguments},
+    schema,
+    wasm::{
+        Asks, Declared, Example, FileAccess, Kind, Limits, Manifest, PackagedTool, WasmError,
+        is_same_json,
+    },
+    workspace::rejected,
+};
+
+/// The name of the tool.
+pub const MAKE_TOOL: &str = "make_tool";
+/// Examples that a tool has, at least and at most.
+const EXAMPLES: std::ops::RangeInclusive<usize> = 2..=20;
+/// Bytes of a value that are shown of an example that did not come out.
+const SHOWN: usize = 300;
+
+/// Makes tools.
+pub struct MakeTool {
+    spec: ToolSpec,
+    store: MadeStore,
+    reserved: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Args {
+    name: String,
+    description: String,
+    input_schema: Value,
+    source: String,
+    examples: Vec<Shown>,
+    #[serde(default)]
+    needs: Option<Asks>,
+}
+
+/// An example as the model gives it.
+#[derive(Deserialize)]
+struct Shown {
+    input: Value,
+    output: Option<Value>,
+    #[serde(default)]
+    error: bool,
+}
+
+impl MakeTool {
+    /// The tool, which keeps what it makes in `store`; `reserved` are the names of all other tools.
+    pub fn new(store: MadeStore, reserved: BTreeSet<String>) -> Self {
+        let spec = builtin::spec(
+            MAKE_TOOL,
+            "Make a tool of your own, in JavaScript. Do so when the same computation recurs, or when counting, dates, parsing or arithmetic must be exact, rather than work it out in your head. It can be called from the next step on, and in later tasks here. Every example is run before it counts.",
+            Effect::Idempotent,
+            json!({
+                "name": {"type": "string", "description": "Like roman_numerals: a to z, 0 to 9 and _."},
+                "description": {"type": "string", "minLength": 1, "description": "What it does, in one or two sentences."},
+                "input_schema": {"type": "object", "description": "The JSON Schema of its input, of \"type\": \"object\"."},
+                "source": {"type": "string", "minLength": 1, "description": "JavaScript with a function invoke(input) that returns JSON, and throws an Error with a helpful message on bad input."},
+                "examples": {
+                    "type": "array",
+                    "description": "At least two, one of them of bad input.",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "input": {},
+                            "output": {"description": "What invoke returns."},
+                            "error": {"type": "boolean", "description": "true, in place of output: invoke throws."},
+                        },
+                        "required": ["input"],
+                        "additionalProperties": false,
+                    },
+                },
+                "needs": {
+                    "type": "object",
+                    "description": "Leave it out for a tool that computes; the user is asked for what it names.",
+                    "properties": {
+                        "clock": {"type": "boolean", "description": "The time of day, for Date."},
+                        "files": {
+                            "type": "array",
+                            "description": "Folders of the workspace, for the functions that run_script has.",
+                            "items": {
+                                "type": "object",
+                                "properties": {"path": {"type": "string"}, "access": {"enum": ["read", "write"]}},
+                                "required": ["path"],
+                                "additionalProperties": false,
+                            },
+                        },
+                        "hosts": {"type": "array", "description": "For fetch, like api.example.com.", "items": {"type": "string"}},
+                    },
+                    "additionalProperties": false,
+                },
+            }),
+            5,
+        );
+        Self {
+            spec: ToolSpec {
+                asks_with: vec!["needs".to_owned()],
+                ..spec
+            },
+            store,
+            reserved,
+        }
+    }
+
+    async fn make(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
+        let args: Args = arguments(&call.args)?;
+        self.check_name(&args.name)?;
+        check_examples(&args)?;
+        let written = written(&args);
+        let tool = self.store.tool(&written).map_err(|why| told(&why))?;
+        for (number, example) in (1..).zip(&args.examples) {
+            try_out(&tool, number, example).await?;
+        }
+        let kept = self.store.keep(&context.workspace, context.run, written);
+        let made = kept.map_err(|why| ToolError::Fatal(why.to_string()))?;
+        let text = format!(
+            "{} is made (version {}): all {} examples came out. Call it like any other tool.",
+            args.name,
+            made.version,
+            args.examples.len()
+        );
+        Ok(ToolOutput {
+            made: Some(Box::new(made)),
+            ..ToolOutput::text(text)
+        })
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), ToolError> {
+        if !name.starts_with(|first: char| first.is_ascii_lowercase())
+            || crate::wasm::manifest::name_fault(name).is_some()
+        {
+            return Err(rejected(format!(
+                "{name:?} is no name for a tool; one has up to 64 of a to z, 0 to 9 and _, and begins with a letter"
+            )));
+        }
+        if name == MAKE_TOOL || self.reserved.contains(name) {
+            return Err(rejected(format!(
+                "there is a tool {name} already; give yours another name"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn check_examples(args: &Args) -> Result<(), ToolError> {
+    let examples = &args.examples;
+    if !EXAMPLES.contains(&examples.len()) {
+        return Err(rejected(format!(
+            "there are {} examples; give {} to {}",
+            examples.len(),
+            EXAMPLES.start(),
+            EXAMPLES.end()
+        )));
+    }
+    let both = |example: &Shown| example.error == example.output.is_some();
+    if let Some(at) = examples.iter().position(both) {
+        return Err(rejected(format!(
+            "example {}: give one of output (what invoke returns, and not null) and \"error\": true (it throws)",
+            at + 1
+        )));
+    }
+    if examples.iter().all(|example| example.error) {
+        return Err(rejected(
+            "no example shows what it gives; add one with an output".to_owned(),
+        ));
+    }
+    if !examples.iter().any(|example| example.error) {
+        return Err(rejected(
+            "no example is of bad input; add one that invoke throws on: {\"input\": …, \"error\": true}"
+                .to_owned(),
+        ));
+    }
+    schema::check(&args.input_schema).map_err(|why| rejected(format!("input_schema {why}")))?;
+    for (at, example) in examples.iter().enumerate().filter(|(_, it)| !it.error) {
+        schema::holds(&args.input_schema, &example.input).map_err(|why| {
+            rejected(format!(
+                "example {}: its input is not what input_schema says: {why}",
+                at + 1
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// The package that the arguments say.
+fn written(args: &Args) -> Written {
+    let asks = args.needs.clone().unwrap_or_default();
+    let examples = args.examples.iter().map(|example| Example {
+        tool: None,
+        input: example.input.clone(),
+        output: example.output.clone(),
+        // Any error will do.
+        error: example.error.then(String::new),
+    });
+    let tool = Declared {
+        name: args.name.clone(),
+        description: args.description.clone(),
+        input: args.input_schema.clone(),
+        output: None,
+        effect: effect(&asks),
+    };
+    Written {
+        manifest: Manifest {
+            name: args.name.clone(),
+            version: String::new(),
+            description: String::new(),
+            kind: Kind::Script,
+            file: format!("{}.js", args.name),
+            asks,
+            limits: Limits::default(),
+            examples: examples.collect(),
+            tools: vec![tool],
+        },
+        source: args.source.clone(),
+    }
+}
+
+/// What calls of a tool that needs this do to the world. What reaches a host is beyond undoing.
+fn effect(asks: &Asks) -> Effect {
+    let writes = |asks: &Asks| {
+        let mut access = asks.files.iter().map(|folder| folder.access);
+        access.any(|access| access == FileAccess::Write)
+    };
+    if !asks.hosts.is_empty() || !asks.private_hosts.is_empty() {
+        Effect::Irreversible
+    } else if writes(asks) {
+        Effect::Reversible
+    } else {
+        Effect::Pure
+    }
+}
+
+/// Makes the call of an example. What it does to files stays in a folder of its own.
+async fn try_out(tool: &PackagedTool, number: u32, example: &Shown) -> Result<(), ToolError> {
+    let folder = tempfile::tempdir()
+        .map_err(|why| ToolError::Fatal(format!("no folder for examples can be made: {why}")))?;
+    let called = called(tool, number, &example.input, folder.path()).await;
+    let fault = match (called, &example.output) {
+        (Ok(output), Some(wanted)) => {
+            let given = output.data.unwrap_or_default();
+            let differs = !is_same_json(&given, wanted);
+            differs.then(|| format!("expected {}, got {}", short(wanted), short(&given)))
+        }
+        (Ok(output), None) => Some(format!(
+            "expected an error, got {}; throw an Error when the input is bad",
+            short(&output.data.unwrap_or_default())
+        )),
+        (Err(fatal @ ToolError::Fatal(_)), _) => return Err(fatal),
+        (Err(why), None) if is_thrown(tool, &why) => None,
+        (Err(why), Some(wanted)) => {
+            Some(format!("expected {}, got an error: {why}", short(wanted)))
+        }
+        (Err(why), None) => Some(format!("expected an error that it throws, got: {why}")),
+    };
+    fault.map_or(Ok(()), |why| {
+        Err(rejected(format!(
+            "the tool was not made. example {number}: {why}"
+        )))
+    })
+}
+
+/// Whether a call failed with what the source threw, and was not stopped.
+fn is_thrown(tool: &PackagedTool, why: &ToolError) -> bool {
+    let name = &tool.described().spec.name;
+    why.to_string().starts_with(&format!("{name}: "))
+}
+
+async fn called(
+    tool: &PackagedTool,
+    number: u32,
+    input: &Value,
+    folder: &Path,
+) -> Result<ToolOutput, ToolError> {
+    let call = Call {
+        id: CallId {
+            reply: number,
+            index: 0,
+        },
+        name: tool.described().spec.name.clone(),
+        args: input.clone(),
+        attempt: 1,
+    };
+    let context = ToolContext {
+        run: RunId::random(),
+        workspace: folder.to_owned(),
+    };
+    tool.call_logged(&call, &context).await.result
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    let head = crate::text::head(&text, SHOWN);
+    match head.len() == text.len() {
+        true => text,
+        false => format!("{head}…"),
+    }
+}
+
+fn told(why: &WasmError) -> ToolError {
+    rejected(format!("the tool was not made: {why}"))
+}
+
+#[async_trait]
+impl Tool for MakeTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
+        self.make(call, context).await
+    }
+
+    fn open_made(&self, made: &Made) -> Result<Arc<dyn Tool>, ToolError> {
+        let tool = self.store.open(made).map_err(|why| told(&why))?;
+        Ok(tool)
+    }
+
+    async fn preview(&self, call: &Call, _: &ToolContext) -> Option<String> {
+        let args: Args = arguments(&call.args).ok()?;
+        let asks = args.needs.unwrap_or_default();
+        let lines = asks.lines().join("\n  ");
+        Some(format!(
+            "the tool {} needs:\n  {lines}\n\n{}",
+            args.name, args.source
+        ))
+    }
+}

@@ -1,5 +1,7 @@
 //! `gpak tools`: what a run can call, and the packages that the user adds.
 
+mod making;
+
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
@@ -50,6 +52,13 @@ pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8,
             }
             Ok(DONE)
         }
+        ToolsCommand::New { lang, name } => making::new(lang.into(), &name, &reserved(home), json),
+        ToolsCommand::Componentize {
+            module,
+            wit,
+            world,
+            output,
+        } => making::componentize(&module, wit.as_deref(), world.as_deref(), &output, json),
     }
 }
 

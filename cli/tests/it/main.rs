@@ -16,6 +16,7 @@ mod choice;
 mod context;
 mod crash;
 mod embedded;
+mod guests;
 mod mcp;
 mod place;
 mod runs;

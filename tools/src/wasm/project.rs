@@ -31,8 +31,8 @@ pub enum Language {
 pub struct Project {
     /// Its files: paths in its folder, and what is in them.
     pub files: Vec<(String, String)>,
-    /// Whether its `build.sh` makes what `tool.toml` names. Otherwise it is there already.
-    pub is_built: bool,
+    /// What its `build.sh`, which makes what `tool.toml` names, needs beside gpak. None if nothing is built.
+    pub build_needs: Option<&'static str>,
     /// Arguments that its tool takes, as JSON.
     pub example: &'static str,
 }
@@ -52,7 +52,8 @@ macro_rules! file {
 const RUST: Template = &[
     file!("rust", "tool.toml"),
     file!("rust", "build.sh"),
-    file!("rust", "Cargo.toml"),
+    // A folder with a Cargo.toml would be left out of this crate when that is packaged.
+    ("Cargo.toml", include_str!("../../new/rust/manifest.toml")),
     file!("rust", "src/lib.rs"),
     file!("rust", ".gitignore"),
     file!("rust", "README.md"),
@@ -91,12 +92,15 @@ impl Project {
         if let Some(why) = name_fault(name) {
             return Err(why);
         }
-        let template = match language {
-            Language::Rust => RUST,
-            Language::C => C,
-            Language::JavaScript => JAVASCRIPT,
-            Language::Python => PYTHON,
-            Language::Wat => WAT,
+        let (template, build_needs) = match language {
+            Language::Rust => (RUST, Some("rustup target add wasm32-unknown-unknown")),
+            Language::C => (
+                C,
+                Some("clang and lld, as in apt-get install clang-19 lld-19"),
+            ),
+            Language::JavaScript => (JAVASCRIPT, None),
+            Language::Python => (PYTHON, Some("pip install componentize-py")),
+            Language::Wat => (WAT, Some("nothing else")),
         };
         let named = |text: &str| {
             text.replace(NAME_LENGTH, &name.len().to_string())
@@ -106,13 +110,12 @@ impl Project {
         let mut files: Vec<_> = files
             .map(|(path, text)| (named(path), named(text)))
             .collect();
-        let is_built = language != Language::JavaScript;
-        if is_built {
+        if build_needs.is_some() {
             files.push((WIT_FILE.to_owned(), TOOL_WIT.to_owned()));
         }
         Ok(Self {
             files,
-            is_built,
+            build_needs,
             example: match language {
                 Language::Wat => r#"{"numbers": [1, 20, 300]}"#,
                 _ => r#"{"text": "one two three"}"#,

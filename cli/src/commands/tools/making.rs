@@ -39,19 +39,24 @@ pub fn new(
         format!("gpak tools test {name}"),
         format!("gpak tools call {name} '{}'", project.example),
     ];
-    if project.is_built {
+    if project.build_needs.is_some() {
         next.insert(0, format!("sh {name}/build.sh"));
     }
     let files: Vec<_> = project.files.iter().map(|(path, _)| path).collect();
     if json {
-        print_json(&json!({"made": name, "files": files, "next": next}));
+        print_json(&json!({
+            "made": name, "files": files, "build_needs": project.build_needs, "next": next,
+        }));
         return Ok(DONE);
     }
     println!("made {name}:");
     for path in files {
         println!("  {name}/{path}");
     }
-    println!("next:");
+    match project.build_needs {
+        Some(needs) => println!("next (its build.sh needs {needs}):"),
+        None => println!("next:"),
+    }
     for line in next {
         println!("  {line}");
     }

@@ -293,7 +293,7 @@ fn a_component_is_made_for_a_world_of_ones_own() {
     let place = Place::new();
     place.write(
         "wit/mine.wit",
-        "package my:own; world small { export answer: func() -> u32; }",
+        "package my:tools; world small { export answer: func() -> u32; }",
     );
     place.write(
         "a.wat",

@@ -8,6 +8,7 @@ use gpak_kernel::{
     policy::{Access, Rule},
     run::Status,
 };
+use gpak_tools::wasm::Language;
 
 use crate::settings::BudgetChange;
 
@@ -46,7 +47,7 @@ pub enum Command {
         /// The run, or the beginning of its id [default: the latest]
         run: Option<String>,
     },
-    /// The tools that runs can call: list, show, add, test, call, export, remove
+    /// The tools that runs can call: list, show, add, test, call, export, remove, new, componentize
     #[command(subcommand)]
     Tools(ToolsCommand),
     /// The models of this machine: list, pull, add, bench
@@ -262,6 +263,55 @@ pub enum ToolsCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Make a project of a tool, in a folder of its name: a small tool that builds, with examples
+    New {
+        /// What it is written in
+        #[arg(long, value_enum)]
+        lang: LanguageArg,
+        /// The tool's name: a to z, 0 to 9 and _
+        name: String,
+    },
+    /// Make a component of a core module, as C, Rust and WAT give it
+    Componentize {
+        /// The module, or its text (WAT)
+        module: PathBuf,
+        /// The folder with the WIT of its world [default: gpak's own]
+        #[arg(long, value_name = "FOLDER")]
+        wit: Option<PathBuf>,
+        /// Its world [default: the one that the module names, else `tool`]
+        #[arg(long, value_name = "WORLD")]
+        world: Option<String>,
+        /// The file to write
+        #[arg(short, long, value_name = "COMPONENT")]
+        output: PathBuf,
+    },
+}
+
+/// What a tool can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LanguageArg {
+    /// Rust, with wit-bindgen
+    Rust,
+    /// C, without a library
+    C,
+    /// JavaScript, run as it is by the interpreter that comes with gpak
+    Js,
+    /// Python, with componentize-py
+    Python,
+    /// The text of Wasm
+    Wat,
+}
+
+impl From<LanguageArg> for Language {
+    fn from(language: LanguageArg) -> Self {
+        match language {
+            LanguageArg::Rust => Self::Rust,
+            LanguageArg::C => Self::C,
+            LanguageArg::Js => Self::JavaScript,
+            LanguageArg::Python => Self::Python,
+            LanguageArg::Wat => Self::Wat,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -39,7 +39,7 @@ clang-19 --target=wasm32-wasi -mexec-model=reactor -O2 -DNDEBUG -D_GNU_SOURCE -f
   script.c quickjs/quickjs.c quickjs/libregexp.c quickjs/libunicode.c quickjs/dtoa.c
 package/wizer --init-func wizer-initialize --wasm-bulk-memory true core.wasm -o made.wasm
 cd "$here/../.."
-cargo build --quiet --workspace --example componentize
+cargo build --quiet --workspace --bin gpak
 target="${CARGO_TARGET_DIR:-target}"
-"$target/debug/examples/componentize" script "$work/made.wasm" "$out"
+"$target/debug/gpak" tools componentize "$work/made.wasm" --world script -o "$out"
 sha256sum "$out"

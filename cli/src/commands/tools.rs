@@ -1,5 +1,7 @@
 //! `gpak tools`: what a run can call, and the packages that the user adds.
 
+mod making;
+
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
@@ -57,6 +59,13 @@ pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8,
             place,
         } => shelf(&place)?.export(&name, &folder, json),
         ToolsCommand::Remove { name, place } => shelf(&place)?.remove(&name, json),
+        ToolsCommand::New { lang, name } => making::new(lang.into(), &name, &user_space::reserved(home), json),
+        ToolsCommand::Componentize {
+            module,
+            wit,
+            world,
+            output,
+        } => making::componentize(&module, wit.as_deref(), world.as_deref(), &output, json),
     }
 }
 

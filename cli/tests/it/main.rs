@@ -17,6 +17,7 @@ mod context;
 mod crash;
 mod embedded;
 mod forge;
+mod guests;
 mod mcp;
 mod place;
 mod runs;

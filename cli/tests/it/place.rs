@@ -81,7 +81,12 @@ impl Place {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gpak"));
+        self.command_of(env!("CARGO_BIN_EXE_gpak"))
+    }
+
+    /// Another program, whose `gpak` has this home.
+    pub fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.work())
             .env("GPAK_HOME", self.home())

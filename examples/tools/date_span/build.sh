@@ -1,0 +1,5 @@
+#!/bin/sh
+# Makes date_span.wasm (18 MB: Python is in it). It needs componentize-py: pip install componentize-py
+set -eu
+cd "$(dirname "$0")"
+"${COMPONENTIZE_PY:-componentize-py}" --wit-path wit --world pure-tool componentize app --output date_span.wasm

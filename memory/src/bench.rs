@@ -22,6 +22,9 @@ use crate::episodic::{SqliteMemory, Weights};
 /// Hits that are asked for.
 const DEPTH: usize = 20;
 
+/// Hits that are asked for to find ten sessions.
+const DEEP: usize = 200;
+
 /// Episodes that are remembered at a time.
 const BATCH: usize = 512;
 
@@ -69,8 +72,10 @@ pub struct Figures {
     pub recall_20: f64,
     /// Mean of one over the rank of the first evidence, 0 where there is none in twenty.
     pub mrr: f64,
-    /// Share of the evidence's sessions that are among those of the first 10 hits.
+    /// Share of the evidence's sessions that are among the first 10 sessions, each where its first hit is.
     pub sessions_10: f64,
+    /// Share of them that are among the sessions of the first 10 hits, which is stricter.
+    pub hit_sessions_10: f64,
 }
 
 /// What a bench found.
@@ -131,10 +136,7 @@ fn ids(text: &str) -> impl Iterator<Item = String> {
         .map(str::to_owned)
 }
 
-fn turns(
-    conversation: &Map<String, Value>,
-    namespace: &str,
-) -> Result<Vec<Episode>, BenchError> {
+fn turns(conversation: &Map<String, Value>, namespace: &str) -> Result<Vec<Episode>, BenchError> {
     #[derive(Deserialize)]
     struct Turn {
         speaker: String,
@@ -214,17 +216,25 @@ pub async fn run(dir: &Path, conversations: &[Conversation]) -> Result<Report, B
                     continue;
                 }
                 let started = Instant::now();
-                let hits = ask(&memory, conversation, question, weights).await?;
+                let hits = ask(&memory, conversation, question, weights, DEPTH).await?;
                 if way == "full" {
                     latencies.push(started.elapsed());
                 }
+                let hits = match hits.len() {
+                    DEPTH => ask(&memory, conversation, question, weights, DEEP).await?,
+                    _ => hits,
+                };
                 let outcome = Outcome::of(question, &hits);
                 for group in groups_of(number, question) {
                     groups.entry(group).or_default().push(outcome);
                 }
             }
         }
-        figures.extend(groups.into_iter().map(|(group, all)| total(way, group, &all)));
+        figures.extend(
+            groups
+                .into_iter()
+                .map(|(group, all)| total(way, group, &all)),
+        );
     }
     latencies.sort();
     Ok(Report {
@@ -240,10 +250,14 @@ async fn ask(
     conversation: &Conversation,
     question: &Question,
     weights: Weights,
+    depth: usize,
 ) -> Result<Vec<Hit>, MemoryError> {
-    let now = conversation.turns.last().map_or(Timestamp::UNIX_EPOCH, |turn| turn.at);
+    let now = conversation
+        .turns
+        .last()
+        .map_or(Timestamp::UNIX_EPOCH, |turn| turn.at);
     let mut query = Query::new(&question.text, &conversation.namespace, now);
-    query.limit = DEPTH;
+    query.limit = depth;
     memory.recall_with(&query, weights).await
 }
 
@@ -269,13 +283,20 @@ struct Outcome {
     at_20: f64,
     reciprocal: f64,
     sessions: f64,
+    hit_sessions: f64,
 }
 
 impl Outcome {
     fn of(question: &Question, hits: &[Hit]) -> Self {
         let turns: Vec<&str> = hits
             .iter()
-            .map(|hit| hit.episode.meta.get("turn").and_then(Value::as_str).unwrap_or_default())
+            .map(|hit| {
+                hit.episode
+                    .meta
+                    .get("turn")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            })
             .collect();
         let session = |id: &str| id.split(':').next().unwrap_or_default().to_owned();
         let share = |depth: usize| {
@@ -283,23 +304,36 @@ impl Outcome {
             let found = question.evidence.iter().filter(among).count();
             found as f64 / question.evidence.len() as f64
         };
-        let first = turns.iter().position(|turn| question.evidence.contains(*turn));
+        let first = turns
+            .iter()
+            .position(|turn| question.evidence.contains(*turn));
         let wanted: BTreeSet<String> = question.evidence.iter().map(|id| session(id)).collect();
-        let had: BTreeSet<String> = turns.iter().take(10).map(|id| session(id)).collect();
+        let mut sessions: Vec<String> = Vec::new();
+        for id in &turns {
+            if !sessions.contains(&session(id)) {
+                sessions.push(session(id));
+            }
+        }
+        let had: BTreeSet<String> = sessions.into_iter().take(10).collect();
+        let hit: BTreeSet<String> = turns.iter().take(10).map(|id| session(id)).collect();
+        let part =
+            |had: &BTreeSet<String>| wanted.intersection(had).count() as f64 / wanted.len() as f64;
         Self {
             at_5: share(5),
             at_10: share(10),
             at_20: share(20),
-            reciprocal: first.map_or(0.0, |place| 1.0 / (place + 1) as f64),
-            sessions: wanted.intersection(&had).count() as f64 / wanted.len() as f64,
+            reciprocal: first
+                .filter(|place| *place < DEPTH)
+                .map_or(0.0, |p| 1.0 / (p + 1) as f64),
+            sessions: part(&had),
+            hit_sessions: part(&hit),
         }
     }
 }
 
 fn total(way: &'static str, group: String, outcomes: &[Outcome]) -> Figures {
-    let mean = |part: fn(&Outcome) -> f64| {
-        outcomes.iter().map(part).sum::<f64>() / outcomes.len() as f64
-    };
+    let mean =
+        |part: fn(&Outcome) -> f64| outcomes.iter().map(part).sum::<f64>() / outcomes.len() as f64;
     Figures {
         way,
         group,
@@ -309,6 +343,7 @@ fn total(way: &'static str, group: String, outcomes: &[Outcome]) -> Figures {
         recall_20: mean(|o| o.at_20),
         mrr: mean(|o| o.reciprocal),
         sessions_10: mean(|o| o.sessions),
+        hit_sessions_10: mean(|o| o.hit_sessions),
     }
 }
 

@@ -103,7 +103,12 @@ fn tell(hit: &Hit) {
     println!("{}", line(&hit.episode));
     let why = hit.why.iter().map(|reason| {
         let rank = reason.rank.map(|rank| format!(" (rank {rank})"));
-        format!("{} {:.2}{}", reason.by, reason.score, rank.unwrap_or_default())
+        format!(
+            "{} {:.2}{}",
+            reason.by,
+            reason.score,
+            rank.unwrap_or_default()
+        )
     });
     let why: Vec<String> = why.collect();
     println!("    {:.2}: {}", hit.score, why.join(", "));
@@ -174,7 +179,9 @@ async fn forget(
 ) -> Result<u8, Failure> {
     let mut ids = ids;
     if let Some(namespace) = namespace {
-        let all = memory.list(&Filter::namespace(namespace), usize::MAX).await?;
+        let all = memory
+            .list(&Filter::namespace(namespace), usize::MAX)
+            .await?;
         ids.extend(all.iter().map(Episode::id));
     }
     let gone = memory.forget(&ids).await?;
@@ -183,7 +190,11 @@ async fn forget(
     } else {
         println!("{gone} forgotten");
     }
-    Ok(if gone == 0 && !ids.is_empty() { FAILED } else { DONE })
+    Ok(if gone == 0 && !ids.is_empty() {
+        FAILED
+    } else {
+        DONE
+    })
 }
 
 async fn stats(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
@@ -232,7 +243,8 @@ async fn export(
             writeln!(sink, "{line}").map_err(file(output.unwrap_or(Path::new("-"))))?;
         }
     }
-    sink.flush().map_err(file(output.unwrap_or(Path::new("-"))))?;
+    sink.flush()
+        .map_err(file(output.unwrap_or(Path::new("-"))))?;
     if output.is_some() {
         if json {
             print_json(&json!({"exported": count}));
@@ -250,8 +262,11 @@ async fn import(memory: &SqliteMemory, path: &Path, json: bool) -> Result<u8, Fa
     for (line, number) in lines.zip(1..) {
         let line = line.map_err(file(path))?;
         let record: Record = serde_json::from_str(&line).map_err(|why| {
-            Failure::usage(format!("line {number} of {} is no record: {why}", path.display()))
-                .help("give a file that `gpak memory export` wrote; what came before the line is kept")
+            Failure::usage(format!(
+                "line {number} of {} is no record: {why}",
+                path.display()
+            ))
+            .help("give a file that `gpak memory export` wrote; what came before the line is kept")
         })?;
         batch.push(record);
         if batch.len() == BATCH {
@@ -277,19 +292,29 @@ async fn measure(dataset: &Path, json: bool) -> Result<u8, Failure> {
     let conversations = bench::read(&text).map_err(failed)?;
     let folder = tempfile::tempdir()
         .map_err(|why| Failure::new(format!("no folder can be made for the bench: {why}")))?;
-    let report = bench::run(folder.path(), &conversations).await.map_err(failed)?;
+    let report = bench::run(folder.path(), &conversations)
+        .await
+        .map_err(failed)?;
     if json {
         print_json(&report);
         return Ok(DONE);
     }
     println!(
-        "{:<8} {:<12} {:>6} {:>7} {:>7} {:>7} {:>7} {:>9}",
-        "way", "questions", "n", "r@5", "r@10", "r@20", "MRR", "sess@10"
+        "{:<8} {:<12} {:>6} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9}",
+        "way", "questions", "n", "r@5", "r@10", "r@20", "MRR", "sess@10", "hitsess"
     );
     for f in &report.figures {
         println!(
-            "{:<8} {:<12} {:>6} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>9.3}",
-            f.way, f.group, f.questions, f.recall_5, f.recall_10, f.recall_20, f.mrr, f.sessions_10
+            "{:<8} {:<12} {:>6} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>8.3} {:>9.3}",
+            f.way,
+            f.group,
+            f.questions,
+            f.recall_5,
+            f.recall_10,
+            f.recall_20,
+            f.mrr,
+            f.sessions_10,
+            f.hit_sessions_10
         );
     }
     println!(

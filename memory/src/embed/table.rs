@@ -8,8 +8,13 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use gpak_kernel::memory::MemoryError;
 use tokenizers::{
-    models::wordpiece::WordPiece, normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
-    tokenizer::{Model, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, NormalizedString},
+    models::wordpiece::WordPiece,
+    normalizers::BertNormalizer,
+    pre_tokenizers::bert::BertPreTokenizer,
+    tokenizer::{
+        Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+        PreTokenizer,
+    },
 };
 
 use super::Embedder;
@@ -138,7 +143,10 @@ impl Embedder for StaticEmbedder {
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, MemoryError> {
         let embed = |table: &Table, texts: &[String]| {
-            texts.iter().map(|text| table.embed(text)).collect::<Vec<_>>()
+            texts
+                .iter()
+                .map(|text| table.embed(text))
+                .collect::<Vec<_>>()
         };
         if texts.len() <= AT_ONCE {
             return Ok(embed(&self.0, texts));

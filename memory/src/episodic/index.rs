@@ -105,7 +105,11 @@ impl Index {
         {
             room.copy_from_slice(vector);
             let square = dot(vector, vector);
-            unit = if square > 0 { 1.0 / (square as f32).sqrt() } else { 0.0 };
+            unit = if square > 0 {
+                1.0 / (square as f32).sqrt()
+            } else {
+                0.0
+            };
         }
         self.rows.push(Row {
             id,

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use gpak_kernel::memory::{
-    Episode, EpisodeId, Filter, MemoryError, Record, Stats, Vector,
-};
+use gpak_kernel::memory::{Episode, EpisodeId, Filter, MemoryError, Record, Stats, Vector};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{failure::Failure, index::Index};

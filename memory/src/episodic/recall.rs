@@ -39,7 +39,9 @@ pub(super) fn recall(
     };
     let asked = words::words_of(&query.text);
     let found = words::search(connection, &asked, filter.namespace.as_deref(), BY_WORDS)?;
-    let placed = found.iter().filter_map(|(id, score)| Some((index.place(*id)?, *score)));
+    let placed = found
+        .iter()
+        .filter_map(|(id, score)| Some((index.place(*id)?, *score)));
     let found = Found {
         index,
         namespace,
@@ -49,13 +51,20 @@ pub(super) fn recall(
         time: time::told(&query.text, query.now),
         now: query.now,
     };
-    let order = found.order(weights, query.limit.saturating_mul(SPARE).min(index.rows.len()));
+    let order = found.order(
+        weights,
+        query.limit.saturating_mul(SPARE).min(index.rows.len()),
+    );
     hits(connection, index, query, &order)
 }
 
 /// The speakers of whose names a word is asked for.
 fn named(index: &Index, asked: &[String]) -> Vec<u32> {
-    let is_asked = |name: &str| words::words_of(name).iter().any(|word| asked.contains(word));
+    let is_asked = |name: &str| {
+        words::words_of(name)
+            .iter()
+            .any(|word| asked.contains(word))
+    };
     let speakers = index.speakers.iter().filter(|(name, _)| is_asked(name));
     speakers.map(|(_, number)| number).collect()
 }
@@ -69,7 +78,9 @@ fn hits(
 ) -> Result<Vec<Hit>, Failure> {
     let mut hits = Vec::new();
     let mut texts = HashSet::new();
-    let mut room = query.tokens.map_or(usize::MAX, |tokens| tokens.saturating_mul(TOKEN));
+    let mut room = query
+        .tokens
+        .map_or(usize::MAX, |tokens| tokens.saturating_mul(TOKEN));
     for scored in order {
         if hits.len() >= query.limit {
             break;
@@ -104,7 +115,10 @@ fn hits(
 /// The text without what does not make it another one.
 fn plain(episode: &Episode) -> String {
     let caption = episode.caption.as_deref().unwrap_or_default();
-    let words = episode.text.split_whitespace().chain(caption.split_whitespace());
+    let words = episode
+        .text
+        .split_whitespace()
+        .chain(caption.split_whitespace());
     words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 

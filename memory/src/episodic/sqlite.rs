@@ -70,7 +70,11 @@ impl SqliteMemory {
         query: &Query,
         weights: Weights,
     ) -> Result<Vec<Hit>, MemoryError> {
-        let vector = self.0.embedder.embed(std::slice::from_ref(&query.text)).await?;
+        let vector = self
+            .0
+            .embedder
+            .embed(std::slice::from_ref(&query.text))
+            .await?;
         let vector = vector.into_iter().next().unwrap_or_default();
         let embedder = self.0.embedder.id().to_owned();
         let query = query.clone();
@@ -87,7 +91,8 @@ impl SqliteMemory {
     /// [`MemoryError::Store`] with what to do.
     pub async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
         let ids = ids.to_vec();
-        self.write(move |connection| write::used(connection, &ids)).await
+        self.write(move |connection| write::used(connection, &ids))
+            .await
     }
 
     async fn write<T: Send + 'static>(
@@ -124,7 +129,8 @@ impl SqliteMemory {
             check(episode)?;
         }
         let embedder = self.0.embedder.id().to_owned();
-        let ours = |vector: &Option<Vector>| vector.as_ref().is_some_and(|v| v.embedder == embedder);
+        let ours =
+            |vector: &Option<Vector>| vector.as_ref().is_some_and(|v| v.embedder == embedder);
         let mut rows = Vec::with_capacity(episodes.len());
         for batch in episodes.chunks(BATCH) {
             let bare = batch.iter().filter(|(_, _, vector)| !ours(vector));
@@ -151,7 +157,8 @@ impl SqliteMemory {
                 });
             }
         }
-        self.write(move |connection| write::keep(connection, rows, &embedder)).await
+        self.write(move |connection| write::keep(connection, rows, &embedder))
+            .await
     }
 
     fn check_vector(&self, values: &[i8]) -> Result<(), MemoryError> {
@@ -170,7 +177,8 @@ impl SqliteMemory {
 #[async_trait]
 impl Memory for SqliteMemory {
     async fn remember(&self, episodes: Vec<Episode>) -> Result<Vec<Kept>, MemoryError> {
-        self.keep(episodes.into_iter().map(|e| (e, 0, None)).collect()).await
+        self.keep(episodes.into_iter().map(|e| (e, 0, None)).collect())
+            .await
     }
 
     async fn recall(&self, query: &Query) -> Result<Vec<Hit>, MemoryError> {
@@ -178,12 +186,14 @@ impl Memory for SqliteMemory {
     }
 
     async fn get(&self, id: EpisodeId) -> Result<Option<Episode>, MemoryError> {
-        self.read(move |connection, _| read::get(connection, id)).await
+        self.read(move |connection, _| read::get(connection, id))
+            .await
     }
 
     async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<Episode>, MemoryError> {
         let filter = filter.clone();
-        self.read(move |connection, _| read::list(connection, &filter, limit)).await
+        self.read(move |connection, _| read::list(connection, &filter, limit))
+            .await
     }
 
     async fn forget(&self, ids: &[EpisodeId]) -> Result<usize, MemoryError> {
@@ -207,7 +217,8 @@ impl Memory for SqliteMemory {
         limit: usize,
     ) -> Result<Vec<Record>, MemoryError> {
         let filter = filter.clone();
-        self.read(move |connection, _| read::export(connection, &filter, after, limit)).await
+        self.read(move |connection, _| read::export(connection, &filter, after, limit))
+            .await
     }
 
     async fn import(&self, records: Vec<Record>) -> Result<Vec<Kept>, MemoryError> {
@@ -226,7 +237,8 @@ impl Memory for SqliteMemory {
 
     async fn stats(&self) -> Result<Stats, MemoryError> {
         let path = self.0.path.clone();
-        self.read(move |connection, _| read::stats(connection, &path)).await
+        self.read(move |connection, _| read::stats(connection, &path))
+            .await
     }
 }
 
@@ -236,7 +248,10 @@ fn check(episode: &Episode) -> Result<(), MemoryError> {
     if episode.text.trim().is_empty() {
         return no("an empty text cannot be remembered; give it some words".to_owned());
     }
-    let longest = episode.text.len().max(episode.caption.as_ref().map_or(0, String::len));
+    let longest = episode
+        .text
+        .len()
+        .max(episode.caption.as_ref().map_or(0, String::len));
     if longest > LARGEST {
         return no(format!(
             "a text of {longest} bytes is too large to be remembered; cut it into parts of at most \
@@ -245,14 +260,16 @@ fn check(episode: &Episode) -> Result<(), MemoryError> {
     }
     if !(0.0..=1.0).contains(&episode.importance) {
         let importance = episode.importance;
-        return no(format!("an importance of {importance} makes no sense; it is from 0 to 1"));
+        return no(format!(
+            "an importance of {importance} makes no sense; it is from 0 to 1"
+        ));
     }
     Ok(())
 }
 
-/// What of an episode is embedded.
+/// What of an episode is embedded. Not the speaker: it would make all that somebody says alike.
 fn embedded_text(episode: &Episode) -> String {
-    let parts = [episode.speaker.as_ref(), Some(&episode.text), episode.caption.as_ref()];
+    let parts = [Some(&episode.text), episode.caption.as_ref()];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     parts.join(" ")
 }

@@ -9,12 +9,23 @@ use jiff::{
 };
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 const NUMBERS: [&str; 12] = [
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
 ];
 
 /// The time that `text` tells, counted from `now`, in UTC; nothing where it tells none. The first one that
@@ -55,7 +66,11 @@ fn relative(words: &[&str], today: Date) -> Option<(Date, Date)> {
 
 fn number(word: &str) -> Option<i32> {
     let spelt = NUMBERS.iter().zip(1..).find(|(name, _)| **name == word);
-    let written = || word.parse().ok().filter(|count| (1..10_000).contains(count));
+    let written = || {
+        word.parse()
+            .ok()
+            .filter(|count| (1..10_000).contains(count))
+    };
     spelt.map(|(_, count)| count).or_else(written)
 }
 
@@ -77,7 +92,11 @@ fn period(unit: &str, day: Date) -> Option<(Date, Date)> {
 fn last(unit: &str, today: Date) -> Option<(Date, Date)> {
     if let Some(month) = month(unit) {
         let this = date(today.year(), month, 1);
-        let year = if this < today.first_of_month() { today.year() } else { today.year() - 1 };
+        let year = if this < today.first_of_month() {
+            today.year()
+        } else {
+            today.year() - 1
+        };
         let first = Date::new(year, month, 1).ok()?;
         return Some((first, first.last_of_month()));
     }
@@ -89,7 +108,10 @@ fn last(unit: &str, today: Date) -> Option<(Date, Date)> {
 fn ago(count: i32, unit: &str, today: Date) -> Option<(Date, Date)> {
     let back = |span: jiff::Span| today.checked_sub(span).ok();
     let around = |day: Date, days: i64| {
-        Some((day.checked_sub(days.days()).ok()?, day.checked_add(days.days()).ok()?))
+        Some((
+            day.checked_sub(days.days()).ok()?,
+            day.checked_add(days.days()).ok()?,
+        ))
     };
     match unit.trim_end_matches('s') {
         "day" => around(back(count.days())?, 0),
@@ -107,11 +129,18 @@ fn absolute(earlier: &[&str], words: &[&str], today: Date) -> Option<(Date, Date
     let month = month(name)?;
     let day_of = |word: &str| {
         let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        digits.parse::<i8>().ok().filter(|day| (1..=31).contains(day))
+        digits
+            .parse::<i8>()
+            .ok()
+            .filter(|day| (1..=31).contains(day))
     };
     let before = earlier.last().and_then(|word| day_of(word));
     let after = rest.first().and_then(|word| day_of(word));
-    let years = if before.is_none() && after.is_some() { rest.get(1) } else { rest.first() };
+    let years = if before.is_none() && after.is_some() {
+        rest.get(1)
+    } else {
+        rest.first()
+    };
     let year = years.and_then(|word| year(word));
     let introduced = matches!(earlier.last(), Some(&("in" | "of" | "since" | "during")));
     if !introduced && before.or(after).is_none() && year.is_none() {
@@ -125,14 +154,19 @@ fn absolute(earlier: &[&str], words: &[&str], today: Date) -> Option<(Date, Date
         first
     };
     match before.or(after) {
-        Some(day) => Date::new(first.year(), month, day).ok().map(|day| (day, day)),
+        Some(day) => Date::new(first.year(), month, day)
+            .ok()
+            .map(|day| (day, day)),
         None => Some((first, first.last_of_month())),
     }
 }
 
 fn month(word: &str) -> Option<i8> {
     let short = |name: &&str| word.len() == 3 && name.starts_with(word);
-    let found = MONTHS.iter().zip(1..).find(|(name, _)| **name == word || short(name));
+    let found = MONTHS
+        .iter()
+        .zip(1..)
+        .find(|(name, _)| **name == word || short(name));
     found.map(|(_, number)| number)
 }
 
@@ -158,7 +192,11 @@ mod tests {
     }
 
     fn is(text: &str, first: &str, after: &str) {
-        assert_eq!(days(text), Some((first.to_owned(), after.to_owned())), "{text}");
+        assert_eq!(
+            days(text),
+            Some((first.to_owned(), after.to_owned())),
+            "{text}"
+        );
     }
 
     #[test]
@@ -178,7 +216,14 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_time_is_none() {
-        for text in ["may I go", "", "march on", "error 2023", "9999 years ago", "last"] {
+        for text in [
+            "may I go",
+            "",
+            "march on",
+            "error 2023",
+            "9999 years ago",
+            "last",
+        ] {
             assert_eq!(days(text), None, "{text}");
         }
     }

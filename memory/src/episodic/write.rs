@@ -57,7 +57,11 @@ pub(super) fn keep(
     }
     for (conversation, chain) in &chains {
         // Of those that were there before, the last has a new neighbour.
-        let from = known.get(conversation).copied().unwrap_or(0).saturating_sub(1);
+        let from = known
+            .get(conversation)
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(1);
         index_chain(&transaction, chain, from)?;
     }
     transaction.commit()?;
@@ -72,7 +76,9 @@ fn insert(
 ) -> Result<Option<i64>, Failure> {
     let episode = &row.episode;
     let body = serde_json::to_string(episode).map_err(|e| {
-        MemoryError::Invalid(format!("an episode cannot be written as JSON: {e}; change its meta"))
+        MemoryError::Invalid(format!(
+            "an episode cannot be written as JSON: {e}; change its meta"
+        ))
     })?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO episodes (name, namespace, kind, conversation, at, body, uses)
@@ -150,7 +156,8 @@ pub(super) fn forget(connection: &mut Connection, ids: &[EpisodeId]) -> Result<u
     let mut gone = 0;
     let mut touched = BTreeSet::new();
     for id in ids {
-        let mut select = transaction.prepare_cached("SELECT id, body FROM episodes WHERE name = ?1")?;
+        let mut select =
+            transaction.prepare_cached("SELECT id, body FROM episodes WHERE name = ?1")?;
         let found = select.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)));
         let Some((row, body)) = found.optional()? else {
             continue;
@@ -172,7 +179,8 @@ pub(super) fn forget(connection: &mut Connection, ids: &[EpisodeId]) -> Result<u
     transaction.execute("INSERT INTO words (words) VALUES ('optimize')", [])?;
     transaction.commit()?;
     connection.execute_batch("VACUUM")?;
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy != 0 {
         return Err(MemoryError::Store(format!(
             "{gone} episodes were forgotten, but another program that reads the memory keeps their text \
@@ -203,7 +211,10 @@ fn whole(
 pub(super) fn used(connection: &mut Connection, ids: &[EpisodeId]) -> Result<(), Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for id in ids {
-        transaction.execute("UPDATE episodes SET uses = uses + 1 WHERE name = ?1", [id.0])?;
+        transaction.execute(
+            "UPDATE episodes SET uses = uses + 1 WHERE name = ?1",
+            [id.0],
+        )?;
     }
     transaction.commit()?;
     Ok(())

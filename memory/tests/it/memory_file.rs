@@ -18,7 +18,11 @@ use crate::fixture::{given_dir, in_a_process};
 
 fn turn(number: usize) -> Episode {
     let at = Timestamp::from_second(1_700_000_000 + number as i64).unwrap();
-    let mut episode = Episode::new(format!("turn {number} of xylophone{number}"), Label::User, at);
+    let mut episode = Episode::new(
+        format!("turn {number} of xylophone{number}"),
+        Label::User,
+        at,
+    );
     episode.conversation = Some(format!("talk {}", number / 20));
     episode
 }
@@ -26,8 +30,12 @@ fn turn(number: usize) -> Episode {
 /// Whether any file of the folder has the bytes, in small or large letters.
 fn is_in_files(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).unwrap().any(|file| {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap().to_ascii_lowercase();
-        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+        let bytes = std::fs::read(file.unwrap().path())
+            .unwrap()
+            .to_ascii_lowercase();
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
     })
 }
 
@@ -40,20 +48,29 @@ async fn what_is_forgotten_leaves_no_bytes() {
     let kept = memory.remember(episodes.clone()).await.unwrap();
     let ask = Query::new("quetzalcoatl7", "", Timestamp::UNIX_EPOCH);
     assert_eq!(memory.recall(&ask).await.unwrap()[0].id, kept[30].id);
-    assert!(is_in_files(dir.path(), "quetzalcoatl7"), "the search of bytes works");
+    assert!(
+        is_in_files(dir.path(), "quetzalcoatl7"),
+        "the search of bytes works"
+    );
     assert_eq!(memory.forget(&[kept[30].id]).await.unwrap(), 1);
     // Not its stem either, as the index of words has it.
     assert!(!is_in_files(dir.path(), "quetzalcoatl"));
     assert!(is_in_files(dir.path(), "xylophone29"));
     let hits = memory.recall(&ask).await.unwrap();
-    assert!(hits.iter().all(|hit| hit.id != kept[30].id && hit.why.iter().all(|w| w.by != "words")));
+    assert!(
+        hits.iter()
+            .all(|hit| hit.id != kept[30].id && hit.why.iter().all(|w| w.by != "words"))
+    );
     assert_eq!(memory.forget(&[kept[30].id]).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn what_another_process_writes_and_forgets_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, two) = (SqliteMemory::open(dir.path()).unwrap(), SqliteMemory::open(dir.path()).unwrap());
+    let (one, two) = (
+        SqliteMemory::open(dir.path()).unwrap(),
+        SqliteMemory::open(dir.path()).unwrap(),
+    );
     let ask = Query::new("xylophone7", "", Timestamp::UNIX_EPOCH);
     assert!(two.recall(&ask).await.unwrap().is_empty());
     let kept = one.remember(vec![turn(7)]).await.unwrap();
@@ -97,9 +114,17 @@ async fn a_locked_file_is_said_to_be_locked() {
 #[ignore = "run by a_hundred_kills_lose_nothing_that_was_acknowledged"]
 async fn child_remembers_until_killed() {
     let memory = SqliteMemory::open(&given_dir()).unwrap();
-    let start = memory.list(&Filter::default(), usize::MAX).await.unwrap().len();
+    let start = memory
+        .list(&Filter::default(), usize::MAX)
+        .await
+        .unwrap()
+        .len();
     for first in (start..).step_by(3) {
-        for kept in memory.remember((first..first + 3).map(turn).collect()).await.unwrap() {
+        for kept in memory
+            .remember((first..first + 3).map(turn).collect())
+            .await
+            .unwrap()
+        {
             println!("kept {}", kept.id);
         }
     }
@@ -124,7 +149,11 @@ async fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
         }
         child.kill().unwrap();
         // What it had told before it died counts, too; the last line may be cut.
-        told.extend(lines.map_while(Result::ok).filter_map(|line| is_told(&line)));
+        told.extend(
+            lines
+                .map_while(Result::ok)
+                .filter_map(|line| is_told(&line)),
+        );
         child.wait().unwrap();
         acknowledged.extend(told);
     }
@@ -132,13 +161,21 @@ async fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     for id in &acknowledged {
         assert!(memory.get(*id).await.unwrap().is_some(), "{id} was lost");
     }
-    let all = memory.export(&Filter::default(), None, usize::MAX).await.unwrap();
+    let all = memory
+        .export(&Filter::default(), None, usize::MAX)
+        .await
+        .unwrap();
     assert!(all.len() >= acknowledged.len() && acknowledged.len() >= 100);
     assert!(all.iter().all(|record| record.vector.is_some()));
     let file = Connection::open(dir.path().join("memory.db")).unwrap();
-    let indexed: i64 = file.query_row("SELECT count(*) FROM words", [], |row| row.get(0)).unwrap();
+    let indexed: i64 = file
+        .query_row("SELECT count(*) FROM words", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(usize::try_from(indexed).unwrap(), all.len());
-    file.execute_batch("INSERT INTO words (words) VALUES ('integrity-check')").unwrap();
-    let whole: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    file.execute_batch("INSERT INTO words (words) VALUES ('integrity-check')")
+        .unwrap();
+    let whole: String = file
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(whole, "ok");
 }

@@ -22,7 +22,11 @@ fn now() -> Timestamp {
 }
 
 fn said(text: &str, speaker: &str, minutes: i64) -> Episode {
-    let mut episode = Episode::new(text, Label::User, now() + SignedDuration::from_mins(minutes));
+    let mut episode = Episode::new(
+        text,
+        Label::User,
+        now() + SignedDuration::from_mins(minutes),
+    );
     episode.namespace = "test".to_owned();
     episode.conversation = Some("monday".to_owned());
     episode.speaker = Some(speaker.to_owned());
@@ -49,7 +53,12 @@ async fn a_turn_is_found_by_its_words_and_says_why() {
         memory.remember(talk()).await.unwrap();
         let hits = memory.recall(&ask("Who baked blueberries?")).await.unwrap();
         assert!(hits[0].episode.text.contains("blueberries"));
-        assert!(hits[0].why.iter().any(|why| why.by == "words" && why.rank == Some(1)));
+        assert!(
+            hits[0]
+                .why
+                .iter()
+                .any(|why| why.by == "words" && why.rank == Some(1))
+        );
         assert_eq!(hits[0].id, hits[0].episode.id());
     }
 }
@@ -59,7 +68,11 @@ async fn a_turn_is_found_by_its_meaning_alone() {
     for (_dir, memory) in stores() {
         memory.remember(talk()).await.unwrap();
         let hits = memory.recall(&ask("dessert pastry")).await.unwrap();
-        assert!(hits[0].episode.text.contains("cake"), "{:?}", hits[0].episode.text);
+        assert!(
+            hits[0].episode.text.contains("cake"),
+            "{:?}",
+            hits[0].episode.text
+        );
         assert!(hits[0].why.iter().all(|why| why.by != "words"));
     }
 }
@@ -80,7 +93,10 @@ async fn a_turn_that_comes_later_is_a_neighbour_of_those_before() {
             let hit = hits.iter().find(|hit| hit.episode.text == text);
             hit.is_some_and(|hit| hit.why.iter().any(|why| why.by == "words"))
         };
-        assert!(by_words(&talk[0].text), "the next turn's words find this one");
+        assert!(
+            by_words(&talk[0].text),
+            "the next turn's words find this one"
+        );
         assert!(!by_words(&talk[4].text));
     }
 }
@@ -106,7 +122,10 @@ async fn filters_and_budgets_leave_out_what_they_should() {
         let mut elsewhere = said("my bicycle is blue", "Eve", 0);
         elsewhere.namespace = "other".to_owned();
         memory.remember(talk()).await.unwrap();
-        memory.remember(vec![fact.clone(), elsewhere]).await.unwrap();
+        memory
+            .remember(vec![fact.clone(), elsewhere])
+            .await
+            .unwrap();
         let texts = async |query: &Query| -> Vec<String> {
             let hits = memory.recall(query).await.unwrap();
             hits.into_iter().map(|hit| hit.episode.text).collect()
@@ -142,11 +161,23 @@ async fn an_export_makes_the_same_store_elsewhere() {
         from.remember(vec![odd]).await.unwrap();
         let records = from.export(&Filter::default(), None, 100).await.unwrap();
         assert!(records.iter().all(|record| record.vector.is_some()));
-        let lines: Vec<_> = records.iter().map(|r| serde_json::to_string(r).unwrap()).collect();
-        let read = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<_> = records
+            .iter()
+            .map(|r| serde_json::to_string(r).unwrap())
+            .collect();
+        let read = lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         to.import(read).await.unwrap();
-        assert_eq!(to.export(&Filter::default(), None, 100).await.unwrap(), records);
-        let rest = from.export(&Filter::default(), Some(records[3].place), 100).await.unwrap();
+        assert_eq!(
+            to.export(&Filter::default(), None, 100).await.unwrap(),
+            records
+        );
+        let rest = from
+            .export(&Filter::default(), Some(records[3].place), 100)
+            .await
+            .unwrap();
         assert_eq!(rest, records[4..]);
     }
 }
@@ -160,17 +191,32 @@ async fn a_record_that_was_changed_or_does_not_fit_is_refused_whole() {
         memory.forget(&ids).await.unwrap();
         let mut changed = records.clone();
         changed[4].episode.text.push('!');
-        assert!(matches!(memory.import(changed).await, Err(MemoryError::Invalid(_))));
+        assert!(matches!(
+            memory.import(changed).await,
+            Err(MemoryError::Invalid(_))
+        ));
         let mut short = records.clone();
         short[4].vector.as_mut().unwrap().values.pop();
         let error = memory.import(short).await.unwrap_err();
-        assert!(error.to_string().contains("255 dimensions in place of 256"), "{error}");
-        assert!(memory.list(&Filter::default(), 100).await.unwrap().is_empty());
+        assert!(
+            error.to_string().contains("255 dimensions in place of 256"),
+            "{error}"
+        );
+        assert!(
+            memory
+                .list(&Filter::default(), 100)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let mut foreign = records;
         foreign[0].vector.as_mut().unwrap().embedder = "somebody-else".to_owned();
         memory.import(foreign.clone()).await.unwrap();
         let made = memory.export(&Filter::default(), None, 1).await.unwrap();
-        assert_eq!(made[0].vector.as_ref().unwrap().values, foreign[0].vector.as_ref().unwrap().values);
+        assert_eq!(
+            made[0].vector.as_ref().unwrap().values,
+            foreign[0].vector.as_ref().unwrap().values
+        );
     }
 }
 
@@ -178,7 +224,10 @@ async fn a_record_that_was_changed_or_does_not_fit_is_refused_whole() {
 async fn texts_that_cannot_be_kept_are_refused_with_a_reason() {
     for (_dir, memory) in stores() {
         let refused = async |episode: Episode| {
-            let error = memory.remember(vec![said("fine", "Ann", 0), episode]).await.unwrap_err();
+            let error = memory
+                .remember(vec![said("fine", "Ann", 0), episode])
+                .await
+                .unwrap_err();
             assert!(matches!(error, MemoryError::Invalid(_)), "{error}");
         };
         refused(said(" \n", "Ann", 1)).await;
@@ -186,8 +235,14 @@ async fn texts_that_cannot_be_kept_are_refused_with_a_reason() {
         let mut heavy = said("heavy", "Ann", 1);
         heavy.importance = f32::NAN;
         refused(heavy).await;
-        assert!(memory.list(&Filter::default(), 9).await.unwrap().is_empty(), "all or none");
-        memory.remember(vec![said(&"word ".repeat(200_000), "Ann", 1)]).await.unwrap();
+        assert!(
+            memory.list(&Filter::default(), 9).await.unwrap().is_empty(),
+            "all or none"
+        );
+        memory
+            .remember(vec![said(&"word ".repeat(200_000), "Ann", 1)])
+            .await
+            .unwrap();
     }
 }
 
@@ -197,8 +252,22 @@ async fn a_question_may_be_anything() {
         memory.remember(talk()).await.unwrap();
         let long = "bicycle ".repeat(100_000);
         for text in [
-            "", " ", "\0", "\"", "*", "bicycle\"", "NEAR(a b)", "bicycle AND NOT", "text:bicycle",
-            "bicycle*", "(", "^", "a'; DROP TABLE episodes; --", "🦀", "the of and", &long,
+            "",
+            " ",
+            "\0",
+            "\"",
+            "*",
+            "bicycle\"",
+            "NEAR(a b)",
+            "bicycle AND NOT",
+            "text:bicycle",
+            "bicycle*",
+            "(",
+            "^",
+            "a'; DROP TABLE episodes; --",
+            "🦀",
+            "the of and",
+            &long,
         ] {
             let hits = memory.recall(&ask(text)).await.unwrap();
             if text.contains("bicycle") {

@@ -3,7 +3,7 @@
 //! - [`journal`]: the kernel's [`Journal`](gpak_kernel::journal::Journal) port on a local SQLite file.
 //! - [`episodic`]: its [`Memory`](gpak_kernel::memory::Memory) port on another, with recall by words and by
 //!   meaning. [`embed`]: what makes vectors of texts.
-//! - [`bench`]: how much of what is looked for recall finds.
+//! - [`mod@bench`]: how much of what is looked for recall finds.
 //!
 //! Everything here is an implementation of a port that the kernel declares; nothing here decides
 //! anything about a run.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpak_kernel::{
     event::Choice,
+    memory::{EpisodeId, Kind},
     policy::{Access, Rule},
     run::Status,
 };
@@ -53,6 +54,9 @@ pub enum Command {
     /// The models of this machine: list, pull, add, bench
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// What is remembered: add, search, list, show, forget, stats, export, import, bench
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
     /// The settings, and where each came from
@@ -420,6 +424,108 @@ pub enum ModelsCommand {
     },
     /// Measure a model: how fast it is, how well it calls tools, how well it does tasks
     Bench(BenchArgs),
+}
+
+/// `gpak memory`
+#[derive(Debug, Subcommand)]
+pub enum MemoryCommand {
+    /// Remember a text
+    Add(AddArgs),
+    /// Find what fits a question, and say why it was found
+    Search(SearchArgs),
+    /// List what is remembered, latest first
+    List {
+        /// Of this namespace only
+        #[arg(long)]
+        namespace: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show all that is known of one memory
+    Show {
+        /// Its id
+        id: EpisodeId,
+    },
+    /// Delete memories for good: their text is nowhere in the file afterwards
+    Forget {
+        /// Their ids
+        #[arg(required_unless_present = "namespace")]
+        ids: Vec<EpisodeId>,
+        /// All of this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+    },
+    /// Count what is remembered
+    Stats,
+    /// Write memories as JSON, one a line, with their vectors
+    Export {
+        /// Of this namespace only
+        #[arg(long)]
+        namespace: Option<String>,
+        /// The file to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read memories that were exported
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Measure how much of what is looked for is found, on conversations in LoCoMo's format
+    Bench {
+        /// The file, as in `locomo10.json`
+        #[arg(long, value_name = "FILE")]
+        dataset: PathBuf,
+    },
+}
+
+/// `gpak memory add`
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The text; read from standard input where it is not given or is `-`
+    pub text: Vec<String>,
+    /// The namespace: separate agents and users have separate ones
+    #[arg(long, default_value = "")]
+    pub namespace: String,
+    /// `episodic` (what happened), `semantic` (what is true) or `procedural` (how it is done)
+    #[arg(long, default_value = "semantic")]
+    pub kind: Kind,
+    /// When it happened, as in `2026-11-26T10:00:00Z` [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// How much it matters, from 0 to 1
+    #[arg(long, default_value_t = 0.5)]
+    pub importance: f32,
+    /// A word to find it by; may be given again
+    #[arg(long)]
+    pub tag: Vec<String>,
+}
+
+/// `gpak memory search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// The question, or words of what is looked for
+    #[arg(required = true)]
+    pub text: Vec<String>,
+    /// The namespace
+    #[arg(long, default_value = "")]
+    pub namespace: String,
+    /// At most so many
+    #[arg(short = 'n', long, default_value_t = 10)]
+    pub limit: usize,
+    /// At most so many tokens together
+    #[arg(long)]
+    pub tokens: Option<usize>,
+    /// So many turns before and after each hit, too
+    #[arg(long, default_value_t = 0)]
+    pub neighbours: usize,
+    /// Of this kind only; may be given again
+    #[arg(long)]
+    pub kind: Vec<Kind>,
+    /// With this tag only; may be given again
+    #[arg(long)]
+    pub tag: Vec<String>,
 }
 
 /// `gpak models bench`

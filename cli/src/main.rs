@@ -82,6 +82,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,
         Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
+        Command::Memory(command) => commands::memory::memory(&home, command, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),
         Command::Doctor(place) => commands::doctor::doctor(&home, &place.workspace, json).await,

@@ -15,7 +15,7 @@
 //! - [`run`]: the [`run::Machine`] that decides, the [`run::Driver`] that does, the [`run::State`]
 //!   that both read.
 //! - [`event`], [`entry`]: what is journaled, and the hash chain over it.
-//! - [`journal`], [`model`], [`tool`]: the ports. [`label`]: where text came from.
+//! - [`journal`], [`memory`], [`model`], [`tool`]: the ports. [`label`]: where text came from.
 //! - [`strategy`]: how a task is done, and when that changes.
 //! - [`policy`]: the one gate before every tool. [`context`]: what the model is shown.
 //!
@@ -28,6 +28,7 @@ pub mod entry;
 pub mod event;
 pub mod journal;
 pub mod label;
+pub mod memory;
 pub mod model;
 pub mod policy;
 pub mod run;

@@ -1,4 +1,4 @@
-//! What the journal promises, at its public surface.
+//! What the journal and the memory promise, at its public surface.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +10,9 @@ mod damage;
 mod disk;
 mod fixture;
 mod growth;
+mod memory_bench;
+mod memory_file;
 mod processes;
+mod remember;
 mod same;
 mod tampering;

@@ -1,0 +1,334 @@
+//! `gpak memory`.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, BufWriter, Read, Write},
+    path::Path,
+};
+
+use gpak_kernel::{
+    label::Label,
+    memory::{Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record},
+};
+use gpak_memory::{SqliteMemory, bench};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    args::{AddArgs, MemoryCommand, SearchArgs},
+    commands::print_json,
+    failure::{DONE, FAILED, Failure, file},
+    home::Home,
+};
+
+/// Records that are exported or imported at a time.
+const BATCH: usize = 512;
+
+/// `gpak memory`
+pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u8, Failure> {
+    match command {
+        MemoryCommand::Add(args) => add(&open(home)?, args, json).await,
+        MemoryCommand::Search(args) => search(&open(home)?, args, json).await,
+        MemoryCommand::List { namespace, limit } => {
+            let filter = Filter {
+                namespace,
+                ..Filter::default()
+            };
+            list(&open(home)?.list(&filter, limit).await?, json)
+        }
+        MemoryCommand::Show { id } => show(&open(home)?, id, json).await,
+        MemoryCommand::Forget { ids, namespace } => {
+            forget(&open(home)?, ids, namespace, json).await
+        }
+        MemoryCommand::Stats => stats(&open(home)?, json).await,
+        MemoryCommand::Export { namespace, output } => {
+            export(&open(home)?, namespace, output.as_deref(), json).await
+        }
+        MemoryCommand::Import { file } => import(&open(home)?, &file, json).await,
+        MemoryCommand::Bench { dataset } => measure(&dataset, json).await,
+    }
+}
+
+fn open(home: &Home) -> Result<SqliteMemory, Failure> {
+    Ok(SqliteMemory::open(&home.data)?)
+}
+
+async fn add(memory: &SqliteMemory, args: AddArgs, json: bool) -> Result<u8, Failure> {
+    let mut text = args.text.join(" ");
+    if text.is_empty() || text == "-" {
+        text.clear();
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|why| Failure::usage(format!("standard input cannot be read: {why}")))?;
+    }
+    let at = args.at.unwrap_or_else(Timestamp::now);
+    let mut episode = Episode::new(text.trim(), Label::User, at);
+    episode.kind = args.kind;
+    episode.namespace = args.namespace;
+    episode.tags = args.tag;
+    episode.importance = args.importance;
+    for kept in memory.remember(vec![episode]).await? {
+        if json {
+            print_json(&kept);
+        } else if kept.new {
+            println!("{}", kept.id);
+        } else {
+            println!("{} was remembered before", kept.id);
+        }
+    }
+    Ok(DONE)
+}
+
+async fn search(memory: &SqliteMemory, args: SearchArgs, json: bool) -> Result<u8, Failure> {
+    let mut query = Query::new(args.text.join(" "), args.namespace, Timestamp::now());
+    query.limit = args.limit;
+    query.tokens = args.tokens;
+    query.neighbours = args.neighbours;
+    query.filter.kinds = args.kind;
+    query.filter.tags = args.tag;
+    let hits = memory.recall(&query).await?;
+    for hit in &hits {
+        if json {
+            print_json(hit);
+        } else {
+            tell(hit);
+        }
+    }
+    if hits.is_empty() && !json {
+        println!("nothing was found");
+    }
+    Ok(DONE)
+}
+
+fn tell(hit: &Hit) {
+    println!("{}", line(&hit.episode));
+    let why = hit.why.iter().map(|reason| {
+        let rank = reason.rank.map(|rank| format!(" (rank {rank})"));
+        format!(
+            "{} {:.2}{}",
+            reason.by,
+            reason.score,
+            rank.unwrap_or_default()
+        )
+    });
+    let why: Vec<String> = why.collect();
+    println!("    {:.2}: {}", hit.score, why.join(", "));
+    if let Some(origin) = hit.episode.origin {
+        println!("    from entry {} of run {}", origin.entry, origin.run);
+    }
+    for turn in &hit.around {
+        println!("    | {}", first_line(&turn.text));
+    }
+}
+
+fn list(episodes: &[Episode], json: bool) -> Result<u8, Failure> {
+    for episode in episodes {
+        if json {
+            print_json(&named(episode));
+        } else {
+            println!("{}", line(episode));
+        }
+    }
+    Ok(DONE)
+}
+
+/// An episode as JSON, with its id.
+fn named(episode: &Episode) -> serde_json::Value {
+    let mut value = json!(episode);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("id".to_owned(), json!(episode.id()));
+    }
+    value
+}
+
+fn line(episode: &Episode) -> String {
+    let speaker = episode.speaker.as_ref().map(|name| format!("{name}: "));
+    format!(
+        "{}  {}  {}  {}{}",
+        episode.id(),
+        episode.at.strftime("%F"),
+        episode.kind,
+        speaker.unwrap_or_default(),
+        first_line(&episode.text)
+    )
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+async fn show(memory: &SqliteMemory, id: EpisodeId, json: bool) -> Result<u8, Failure> {
+    let found = memory.get(id).await?;
+    let episode = found.ok_or_else(|| {
+        Failure::usage(format!("nothing is remembered as {id}"))
+            .help("`gpak memory list` shows the ids")
+    })?;
+    if json {
+        print_json(&named(&episode));
+    } else {
+        let pretty = serde_json::to_string_pretty(&named(&episode));
+        println!("{}", pretty.unwrap_or_default());
+    }
+    Ok(DONE)
+}
+
+async fn forget(
+    memory: &SqliteMemory,
+    ids: Vec<EpisodeId>,
+    namespace: Option<String>,
+    json: bool,
+) -> Result<u8, Failure> {
+    let mut ids = ids;
+    if let Some(namespace) = namespace {
+        let all = memory
+            .list(&Filter::namespace(namespace), usize::MAX)
+            .await?;
+        ids.extend(all.iter().map(Episode::id));
+    }
+    let gone = memory.forget(&ids).await?;
+    if json {
+        print_json(&json!({"forgotten": gone}));
+    } else {
+        println!("{gone} forgotten");
+    }
+    Ok(if gone == 0 && !ids.is_empty() {
+        FAILED
+    } else {
+        DONE
+    })
+}
+
+async fn stats(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
+    let stats = memory.stats().await?;
+    if json {
+        print_json(&stats);
+        return Ok(DONE);
+    }
+    for (title, counts) in [
+        ("namespace", &stats.namespaces),
+        ("kind", &stats.kinds),
+        ("embedder", &stats.vectors),
+    ] {
+        for (name, count) in counts {
+            let name = if name.is_empty() { "(unnamed)" } else { name };
+            println!("{title:<10} {name:<30} {count:>9}");
+        }
+    }
+    println!("{} bytes on disk", stats.bytes);
+    Ok(DONE)
+}
+
+async fn export(
+    memory: &SqliteMemory,
+    namespace: Option<String>,
+    output: Option<&Path>,
+    json: bool,
+) -> Result<u8, Failure> {
+    let filter = Filter {
+        namespace,
+        ..Filter::default()
+    };
+    let mut sink: Box<dyn Write + Send> = match output {
+        Some(path) => Box::new(BufWriter::new(File::create(path).map_err(file(path))?)),
+        None => Box::new(std::io::stdout()),
+    };
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let records = memory.export(&filter, after, BATCH).await?;
+        let Some(last) = records.last() else { break };
+        after = Some(last.place);
+        count += records.len();
+        for record in &records {
+            let line = serde_json::to_string(record)
+                .map_err(|why| Failure::new(format!("{}: {why}", record.id)))?;
+            writeln!(sink, "{line}").map_err(file(output.unwrap_or(Path::new("-"))))?;
+        }
+    }
+    sink.flush()
+        .map_err(file(output.unwrap_or(Path::new("-"))))?;
+    if output.is_some() {
+        if json {
+            print_json(&json!({"exported": count}));
+        } else {
+            println!("{count} exported");
+        }
+    }
+    Ok(DONE)
+}
+
+async fn import(memory: &SqliteMemory, path: &Path, json: bool) -> Result<u8, Failure> {
+    let lines = BufReader::new(File::open(path).map_err(file(path))?).lines();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut kept: Vec<Kept> = Vec::new();
+    for (line, number) in lines.zip(1..) {
+        let line = line.map_err(file(path))?;
+        let record: Record = serde_json::from_str(&line).map_err(|why| {
+            Failure::usage(format!(
+                "line {number} of {} is no record: {why}",
+                path.display()
+            ))
+            .help("give a file that `gpak memory export` wrote; what came before the line is kept")
+        })?;
+        batch.push(record);
+        if batch.len() == BATCH {
+            kept.extend(memory.import(std::mem::take(&mut batch)).await?);
+        }
+    }
+    kept.extend(memory.import(batch).await?);
+    let new = kept.iter().filter(|kept| kept.new).count();
+    if json {
+        print_json(&json!({"imported": new, "there_already": kept.len() - new}));
+    } else {
+        println!("{new} imported, {} were there already", kept.len() - new);
+    }
+    Ok(DONE)
+}
+
+async fn measure(dataset: &Path, json: bool) -> Result<u8, Failure> {
+    let text = std::fs::read_to_string(dataset).map_err(file(dataset))?;
+    let failed = |error: bench::BenchError| match error {
+        bench::BenchError::Format(_) => Failure::usage(error.to_string()),
+        bench::BenchError::Memory(error) => error.into(),
+    };
+    let conversations = bench::read(&text).map_err(failed)?;
+    let folder = tempfile::tempdir()
+        .map_err(|why| Failure::new(format!("no folder can be made for the bench: {why}")))?;
+    let report = bench::run(folder.path(), &conversations)
+        .await
+        .map_err(failed)?;
+    if json {
+        print_json(&report);
+        return Ok(DONE);
+    }
+    println!(
+        "{:<8} {:<12} {:>6} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9}",
+        "way", "questions", "n", "r@5", "r@10", "r@20", "MRR", "sess@10", "hitsess"
+    );
+    for f in &report.figures {
+        println!(
+            "{:<8} {:<12} {:>6} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>8.3} {:>9.3}",
+            f.way,
+            f.group,
+            f.questions,
+            f.recall_5,
+            f.recall_10,
+            f.recall_20,
+            f.mrr,
+            f.sessions_10,
+            f.hit_sessions_10
+        );
+    }
+    println!(
+        "{} episodes remembered, {:.0} a second; full recall {:.1} ms (median), {:.1} ms (95th percentile)",
+        report.episodes, report.episodes_per_second, report.latency_ms.0, report.latency_ms.1
+    );
+    Ok(DONE)
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::Invalid(_) => Self::usage(error.to_string()),
+            MemoryError::Store(_) | MemoryError::Embedder(_) => Self::new(error.to_string()),
+        }
+    }
+}

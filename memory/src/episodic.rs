@@ -1,0 +1,23 @@
+//! Episodes: what agents remember across runs.
+//!
+//! [`SqliteMemory`] keeps them in one file, `memory.db`: the texts, an index of their words, and their
+//! vectors, which are written in one transaction and so are always of one mind. Any number of processes
+//! may use the file at once.
+//!
+//! Recall looks by words (BM25 over a turn and its neighbours) and by meaning (vectors), sums what both
+//! say with what the speaker and the rest of the conversation say, and orders the best again by time,
+//! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
+
+mod failure;
+mod fuse;
+mod index;
+mod read;
+mod recall;
+mod schema;
+mod sqlite;
+mod time;
+mod words;
+mod write;
+
+pub use fuse::Weights;
+pub use sqlite::SqliteMemory;

@@ -1,0 +1,116 @@
+//! The file: opening it, its tables, and how older ones become them.
+
+use std::{fs, path::Path, time::Duration};
+
+use gpak_kernel::memory::MemoryError;
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::failure::Failure;
+
+/// The file's name in the data folder.
+pub(super) const FILE: &str = "memory.db";
+
+/// `gpam` in ASCII, in the file's header: tells our files from those of other programs.
+const APPLICATION_ID: i32 = 0x6770_616D;
+
+/// How long SQLite waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(5);
+
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
+
+/// `words` keeps no text of its own: it is an index only. Its columns are told in `words.rs`.
+/// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
+/// `forgotten` counts deletions, so that other processes know that what they hold is stale.
+const FIRST: &str = "
+    PRAGMA application_id = 0x6770616D;
+
+    CREATE TABLE episodes (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        name         BLOB NOT NULL UNIQUE,
+        namespace    TEXT NOT NULL,
+        kind         TEXT NOT NULL,
+        conversation TEXT,
+        at           INTEGER NOT NULL,
+        body         TEXT NOT NULL,
+        uses         INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX episodes_by_time ON episodes (namespace, at);
+    CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
+
+    CREATE VIRTUAL TABLE words USING fts5(
+        speaker, text, caption, before, before2, after, date,
+        content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2'
+    );
+
+    CREATE TABLE vectors (
+        id       INTEGER PRIMARY KEY REFERENCES episodes (id) ON DELETE CASCADE,
+        embedder TEXT NOT NULL,
+        sum      BLOB NOT NULL,
+        data     BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
+    INSERT INTO state VALUES (0);
+    ";
+
+/// Opens `memory.db` in `dir`, making both where they are missing.
+pub(super) fn open(dir: &Path) -> Result<Connection, MemoryError> {
+    let path = dir.join(FILE);
+    fs::create_dir_all(dir).map_err(|e| {
+        let dir = dir.display();
+        MemoryError::Store(format!(
+            "the folder {dir} cannot be made ({e}); set GPAK_HOME to a folder that can be written"
+        ))
+    })?;
+    connect(&path).map_err(|failure| failure.about(&path))
+}
+
+fn connect(path: &Path) -> Result<Connection, Failure> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let file = path.display();
+    if application != APPLICATION_ID && (application, version, tables) != (0, 0, 0) {
+        return Err(MemoryError::Store(format!(
+            "{file} is a database of another program; move it away, or set GPAK_HOME to another folder"
+        ))
+        .into());
+    }
+    let known = MIGRATIONS.len() as i32;
+    if version > known {
+        return Err(MemoryError::Store(format!(
+            "the memory {file} was written by a newer gpak (its version is {version}, this gpak knows \
+             {known}); update gpak, or set GPAK_HOME to another folder"
+        ))
+        .into());
+    }
+    connection.execute_batch(
+        "PRAGMA page_size = 8192;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA secure_delete = ON;
+         PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -65536;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(32);
+    if version < known {
+        migrate(&mut connection, path)?;
+    }
+    Ok(connection)
+}
+
+/// Several processes may come here at once; the one that waited finds it done.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
+    let migrated = Migrations::from_slice(MIGRATIONS).to_latest(connection);
+    migrated.map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => err.into(),
+        error => {
+            let path = path.display();
+            MemoryError::Store(format!("the memory {path} cannot be updated: {error}")).into()
+        }
+    })
+}

@@ -1,0 +1,282 @@
+//! The store on SQLite.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use gpak_kernel::memory::{
+    Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats, Vector,
+};
+use rusqlite::Connection;
+
+use super::{failure::Failure, fuse::Weights, index::Index, read, recall, schema, write};
+use crate::embed::{Embedder, StaticEmbedder, quantise};
+
+/// Texts that are embedded and written at a time.
+const BATCH: usize = 512;
+
+/// Bytes that a text may have.
+const LARGEST: usize = 1 << 20;
+
+/// A memory in one SQLite file. Clones share it.
+///
+/// Work is done on tokio's blocking threads, one that writes and one that reads at a time. Every method may
+/// be dropped at any await: what had begun is then finished.
+#[derive(Clone)]
+pub struct SqliteMemory(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    embedder: Arc<dyn Embedder>,
+    writer: Mutex<Connection>,
+    reader: Mutex<(Connection, Index)>,
+}
+
+impl SqliteMemory {
+    /// Opens `memory.db` in the folder `dir` with the embedder that is compiled in, making both where
+    /// they are missing. Blocks.
+    ///
+    /// # Errors
+    /// [`MemoryError::Store`], with what to do, if the folder or the file cannot be used, or the file is
+    /// of a newer gpak or of another program.
+    pub fn open(dir: &Path) -> Result<Self, MemoryError> {
+        Self::open_with(dir, Arc::new(StaticEmbedder::load()?))
+    }
+
+    /// Likewise, with that embedder.
+    ///
+    /// # Errors
+    /// As of [`SqliteMemory::open`].
+    pub fn open_with(dir: &Path, embedder: Arc<dyn Embedder>) -> Result<Self, MemoryError> {
+        let writer = schema::open(dir)?;
+        let reader = schema::open(dir)?;
+        Ok(Self(Arc::new(Inner {
+            path: dir.join(schema::FILE),
+            writer: Mutex::new(writer),
+            // Stale from the start, so that the first recall reads it.
+            reader: Mutex::new((reader, Index::new(embedder.dimension(), -1))),
+            embedder,
+        })))
+    }
+
+    /// What fits the query by other weights than recall's own, to see what each part is worth.
+    ///
+    /// # Errors
+    /// As of [`Memory::recall`].
+    pub async fn recall_with(
+        &self,
+        query: &Query,
+        weights: Weights,
+    ) -> Result<Vec<Hit>, MemoryError> {
+        let vector = self
+            .0
+            .embedder
+            .embed(std::slice::from_ref(&query.text))
+            .await?;
+        let vector = vector.into_iter().next().unwrap_or_default();
+        let embedder = self.0.embedder.id().to_owned();
+        let query = query.clone();
+        let look = move |connection: &mut Connection, index: &mut Index| {
+            read::catch_up(connection, index, &embedder)?;
+            recall::recall(connection, index, &query, &vector, &weights)
+        };
+        self.read(look).await
+    }
+
+    /// Counts that these were of use to somebody, which makes them come sooner next time.
+    ///
+    /// # Errors
+    /// [`MemoryError::Store`] with what to do.
+    pub async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
+        let ids = ids.to_vec();
+        self.write(move |connection| write::used(connection, &ids))
+            .await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, MemoryError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            job(&mut writer).map_err(|failure| failure.about(&inner.path))
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection, &mut Index) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, MemoryError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let mut reader = inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let (connection, index) = &mut *reader;
+            job(connection, index).map_err(|failure| failure.about(&inner.path))
+        })
+        .await
+    }
+
+    /// Records of episodes, with vectors made here where `vectors` has none of our embedder.
+    async fn keep(
+        &self,
+        episodes: Vec<(Episode, u64, Option<Vector>)>,
+    ) -> Result<Vec<Kept>, MemoryError> {
+        for (episode, ..) in &episodes {
+            check(episode)?;
+        }
+        let embedder = self.0.embedder.id().to_owned();
+        let ours =
+            |vector: &Option<Vector>| vector.as_ref().is_some_and(|v| v.embedder == embedder);
+        let mut rows = Vec::with_capacity(episodes.len());
+        for batch in episodes.chunks(BATCH) {
+            let bare = batch.iter().filter(|(_, _, vector)| !ours(vector));
+            let texts: Vec<String> = bare.map(|(episode, ..)| embedded_text(episode)).collect();
+            let mut made = self.0.embedder.embed(&texts).await?.into_iter();
+            for (episode, uses, vector) in batch {
+                let values = match vector {
+                    Some(vector) if vector.embedder == embedder => {
+                        self.check_vector(&vector.values)?;
+                        vector.values.clone()
+                    }
+                    _ => {
+                        let made = made.next().unwrap_or_default();
+                        let values = quantise(&made);
+                        self.check_vector(&values)?;
+                        values
+                    }
+                };
+                rows.push(write::New {
+                    id: episode.id(),
+                    episode: episode.clone(),
+                    uses: *uses,
+                    vector: values,
+                });
+            }
+        }
+        self.write(move |connection| write::keep(connection, rows, &embedder))
+            .await
+    }
+
+    fn check_vector(&self, values: &[i8]) -> Result<(), MemoryError> {
+        let (has, wanted) = (values.len(), self.0.embedder.dimension());
+        if has == wanted {
+            return Ok(());
+        }
+        Err(MemoryError::Embedder(format!(
+            "a vector of the embedder {} has {has} dimensions in place of {wanted}; export it again, or \
+             leave the vectors out of the import",
+            self.0.embedder.id()
+        )))
+    }
+}
+
+#[async_trait]
+impl Memory for SqliteMemory {
+    async fn remember(&self, episodes: Vec<Episode>) -> Result<Vec<Kept>, MemoryError> {
+        self.keep(episodes.into_iter().map(|e| (e, 0, None)).collect())
+            .await
+    }
+
+    async fn recall(&self, query: &Query) -> Result<Vec<Hit>, MemoryError> {
+        self.recall_with(query, Weights::FULL).await
+    }
+
+    async fn get(&self, id: EpisodeId) -> Result<Option<Episode>, MemoryError> {
+        self.read(move |connection, _| read::get(connection, id))
+            .await
+    }
+
+    async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<Episode>, MemoryError> {
+        let filter = filter.clone();
+        self.read(move |connection, _| read::list(connection, &filter, limit))
+            .await
+    }
+
+    async fn forget(&self, ids: &[EpisodeId]) -> Result<usize, MemoryError> {
+        let ids = ids.to_vec();
+        // The reader waits: a reading connection would keep the old pages in the log.
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let reader = inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let gone = write::forget(&mut writer, &ids);
+            drop(reader);
+            gone.map_err(|failure| failure.about(&inner.path))
+        })
+        .await
+    }
+
+    async fn export(
+        &self,
+        filter: &Filter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Record>, MemoryError> {
+        let filter = filter.clone();
+        self.read(move |connection, _| read::export(connection, &filter, after, limit))
+            .await
+    }
+
+    async fn import(&self, records: Vec<Record>) -> Result<Vec<Kept>, MemoryError> {
+        for record in &records {
+            if record.episode.id() != record.id {
+                return Err(MemoryError::Invalid(format!(
+                    "record {} was changed after it was exported: its id does not fit its text; nothing \
+                     was imported",
+                    record.id
+                )));
+            }
+        }
+        let parts = records.into_iter().map(|r| (r.episode, r.uses, r.vector));
+        self.keep(parts.collect()).await
+    }
+
+    async fn stats(&self) -> Result<Stats, MemoryError> {
+        let path = self.0.path.clone();
+        self.read(move |connection, _| read::stats(connection, &path))
+            .await
+    }
+}
+
+/// Refuses what cannot be kept.
+fn check(episode: &Episode) -> Result<(), MemoryError> {
+    let no = |what: String| Err(MemoryError::Invalid(what));
+    if episode.text.trim().is_empty() {
+        return no("an empty text cannot be remembered; give it some words".to_owned());
+    }
+    let longest = episode
+        .text
+        .len()
+        .max(episode.caption.as_ref().map_or(0, String::len));
+    if longest > LARGEST {
+        return no(format!(
+            "a text of {longest} bytes is too large to be remembered; cut it into parts of at most \
+             {LARGEST} bytes"
+        ));
+    }
+    if !(0.0..=1.0).contains(&episode.importance) {
+        let importance = episode.importance;
+        return no(format!(
+            "an importance of {importance} makes no sense; it is from 0 to 1"
+        ));
+    }
+    Ok(())
+}
+
+/// What of an episode is embedded. Not the speaker: it would make all that somebody says alike.
+fn embedded_text(episode: &Episode) -> String {
+    let parts = [Some(&episode.text), episode.caption.as_ref()];
+    let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+    parts.join(" ")
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, MemoryError> + Send + 'static,
+) -> Result<T, MemoryError> {
+    let done = tokio::task::spawn_blocking(job).await;
+    done.map_err(|e| MemoryError::Store(format!("work on the memory was stopped: {e}")))?
+}

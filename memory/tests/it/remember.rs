@@ -1,0 +1,278 @@
+//! What every memory promises. The suite is written against the port: another store is one more line in
+//! `stores`.
+
+use std::sync::Arc;
+
+use gpak_kernel::{
+    label::Label,
+    memory::{Episode, Filter, Kind, Memory, MemoryError, Query},
+};
+use gpak_memory::SqliteMemory;
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+fn stores() -> Vec<(TempDir, Arc<dyn Memory>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Arc::new(SqliteMemory::open(dir.path()).unwrap());
+    vec![(dir, sqlite)]
+}
+
+fn now() -> Timestamp {
+    "2026-11-26T12:00:00Z".parse().unwrap()
+}
+
+fn said(text: &str, speaker: &str, minutes: i64) -> Episode {
+    let mut episode = Episode::new(
+        text,
+        Label::User,
+        now() + SignedDuration::from_mins(minutes),
+    );
+    episode.namespace = "test".to_owned();
+    episode.conversation = Some("monday".to_owned());
+    episode.speaker = Some(speaker.to_owned());
+    episode
+}
+
+fn talk() -> Vec<Episode> {
+    vec![
+        said("What did you do at the weekend?", "Ann", 0),
+        said("I repaired the old bicycle in the garage.", "Bob", 1),
+        said("Oh nice, was it hard?", "Ann", 2),
+        said("The brakes took me three hours.", "Bob", 3),
+        said("I baked a cake with blueberries for my sister.", "Ann", 4),
+    ]
+}
+
+fn ask(text: &str) -> Query {
+    Query::new(text, "test", now())
+}
+
+#[tokio::test]
+async fn a_turn_is_found_by_its_words_and_says_why() {
+    for (_dir, memory) in stores() {
+        memory.remember(talk()).await.unwrap();
+        let hits = memory.recall(&ask("Who baked blueberries?")).await.unwrap();
+        assert!(hits[0].episode.text.contains("blueberries"));
+        assert!(
+            hits[0]
+                .why
+                .iter()
+                .any(|why| why.by == "words" && why.rank == Some(1))
+        );
+        assert_eq!(hits[0].id, hits[0].episode.id());
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_found_by_its_meaning_alone() {
+    for (_dir, memory) in stores() {
+        memory.remember(talk()).await.unwrap();
+        let hits = memory.recall(&ask("dessert pastry")).await.unwrap();
+        assert!(
+            hits[0].episode.text.contains("cake"),
+            "{:?}",
+            hits[0].episode.text
+        );
+        assert!(hits[0].why.iter().all(|why| why.by != "words"));
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_comes_later_is_a_neighbour_of_those_before() {
+    for (_dir, memory) in stores() {
+        for episode in talk() {
+            memory.remember(vec![episode]).await.unwrap();
+        }
+        let mut query = ask("bicycle");
+        query.neighbours = 1;
+        let hits = memory.recall(&query).await.unwrap();
+        let found: Vec<_> = hits[0].around.iter().map(|e| e.text.clone()).collect();
+        let talk = talk();
+        assert_eq!(found, [talk[0].text.clone(), talk[2].text.clone()]);
+        let by_words = |text: &str| {
+            let hit = hits.iter().find(|hit| hit.episode.text == text);
+            hit.is_some_and(|hit| hit.why.iter().any(|why| why.by == "words"))
+        };
+        assert!(
+            by_words(&talk[0].text),
+            "the next turn's words find this one"
+        );
+        assert!(!by_words(&talk[4].text));
+    }
+}
+
+#[tokio::test]
+async fn what_is_remembered_twice_is_kept_once() {
+    for (_dir, memory) in stores() {
+        let first = memory.remember(talk()).await.unwrap();
+        let again = memory.remember(talk()).await.unwrap();
+        assert!(first.iter().all(|kept| kept.new));
+        assert!(again.iter().all(|kept| !kept.new));
+        assert_eq!(memory.list(&Filter::default(), 100).await.unwrap().len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn filters_and_budgets_leave_out_what_they_should() {
+    for (_dir, memory) in stores() {
+        let mut fact = Episode::new("Bob has a red bicycle", Label::Web("x.org".into()), now());
+        fact.namespace = "test".to_owned();
+        fact.kind = Kind::Semantic;
+        fact.tags = vec!["bikes".to_owned()];
+        let mut elsewhere = said("my bicycle is blue", "Eve", 0);
+        elsewhere.namespace = "other".to_owned();
+        memory.remember(talk()).await.unwrap();
+        memory
+            .remember(vec![fact.clone(), elsewhere])
+            .await
+            .unwrap();
+        let texts = async |query: &Query| -> Vec<String> {
+            let hits = memory.recall(query).await.unwrap();
+            hits.into_iter().map(|hit| hit.episode.text).collect()
+        };
+        let all = texts(&ask("bicycle")).await;
+        assert!(all.contains(&fact.text) && !all.contains(&"my bicycle is blue".to_owned()));
+        let mut query = ask("bicycle");
+        query.filter.kinds = vec![Kind::Semantic];
+        assert_eq!(texts(&query).await, [fact.text.clone()]);
+        query.filter.kinds = vec![];
+        query.filter.tags = vec!["bikes".to_owned()];
+        assert_eq!(texts(&query).await, [fact.text.clone()]);
+        query.filter.tags = vec![];
+        query.filter.labels = vec![fact.label.clone()];
+        assert_eq!(texts(&query).await, [fact.text.clone()]);
+        query.filter.labels = vec![];
+        query.tokens = Some(6);
+        let size: usize = texts(&query).await.iter().map(String::len).sum();
+        assert!(size <= 24);
+        query.tokens = None;
+        query.limit = 2;
+        assert_eq!(texts(&query).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_export_makes_the_same_store_elsewhere() {
+    for ((_a, from), (_b, to)) in stores().into_iter().zip(stores()) {
+        let mut odd = said("nul \0 byte, “quotes”, 🦀", "Ann", 9);
+        odd.meta.insert("number".to_owned(), 0.1.into());
+        odd.importance = 0.7;
+        from.remember(talk()).await.unwrap();
+        from.remember(vec![odd]).await.unwrap();
+        let records = from.export(&Filter::default(), None, 100).await.unwrap();
+        assert!(records.iter().all(|record| record.vector.is_some()));
+        let lines: Vec<_> = records
+            .iter()
+            .map(|r| serde_json::to_string(r).unwrap())
+            .collect();
+        let read = lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        to.import(read).await.unwrap();
+        assert_eq!(
+            to.export(&Filter::default(), None, 100).await.unwrap(),
+            records
+        );
+        let rest = from
+            .export(&Filter::default(), Some(records[3].place), 100)
+            .await
+            .unwrap();
+        assert_eq!(rest, records[4..]);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_or_does_not_fit_is_refused_whole() {
+    for (_dir, memory) in stores() {
+        memory.remember(talk()).await.unwrap();
+        let records = memory.export(&Filter::default(), None, 100).await.unwrap();
+        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+        memory.forget(&ids).await.unwrap();
+        let mut changed = records.clone();
+        changed[4].episode.text.push('!');
+        assert!(matches!(
+            memory.import(changed).await,
+            Err(MemoryError::Invalid(_))
+        ));
+        let mut short = records.clone();
+        short[4].vector.as_mut().unwrap().values.pop();
+        let error = memory.import(short).await.unwrap_err();
+        assert!(
+            error.to_string().contains("255 dimensions in place of 256"),
+            "{error}"
+        );
+        assert!(
+            memory
+                .list(&Filter::default(), 100)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let mut foreign = records;
+        foreign[0].vector.as_mut().unwrap().embedder = "somebody-else".to_owned();
+        memory.import(foreign.clone()).await.unwrap();
+        let made = memory.export(&Filter::default(), None, 1).await.unwrap();
+        assert_eq!(
+            made[0].vector.as_ref().unwrap().values,
+            foreign[0].vector.as_ref().unwrap().values
+        );
+    }
+}
+
+#[tokio::test]
+async fn texts_that_cannot_be_kept_are_refused_with_a_reason() {
+    for (_dir, memory) in stores() {
+        let refused = async |episode: Episode| {
+            let error = memory
+                .remember(vec![said("fine", "Ann", 0), episode])
+                .await
+                .unwrap_err();
+            assert!(matches!(error, MemoryError::Invalid(_)), "{error}");
+        };
+        refused(said(" \n", "Ann", 1)).await;
+        refused(said(&"x".repeat((1 << 20) + 1), "Ann", 1)).await;
+        let mut heavy = said("heavy", "Ann", 1);
+        heavy.importance = f32::NAN;
+        refused(heavy).await;
+        assert!(
+            memory.list(&Filter::default(), 9).await.unwrap().is_empty(),
+            "all or none"
+        );
+        memory
+            .remember(vec![said(&"word ".repeat(200_000), "Ann", 1)])
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_question_may_be_anything() {
+    for (_dir, memory) in stores() {
+        memory.remember(talk()).await.unwrap();
+        let long = "bicycle ".repeat(100_000);
+        for text in [
+            "",
+            " ",
+            "\0",
+            "\"",
+            "*",
+            "bicycle\"",
+            "NEAR(a b)",
+            "bicycle AND NOT",
+            "text:bicycle",
+            "bicycle*",
+            "(",
+            "^",
+            "a'; DROP TABLE episodes; --",
+            "🦀",
+            "the of and",
+            &long,
+        ] {
+            let hits = memory.recall(&ask(text)).await.unwrap();
+            if text.contains("bicycle") {
+                assert!(hits[0].episode.text.contains("bicycle"), "{text:.20}");
+            }
+        }
+    }
+}

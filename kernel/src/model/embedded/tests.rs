@@ -22,6 +22,7 @@ fn tool(name: &str, input: Value) -> ToolSpec {
         effect: Effect::Pure,
         resumable: false,
         control: (name == "finish").then_some(Control::Finish),
+        asks_with: Vec::new(),
     }
 }
 

@@ -153,9 +153,11 @@ fn what_a_tool_needs_is_asked_for_and_hostile_sources_are_told() {
         ),
         when(
             "was stopped",
-            roman_numerals("function invoke() { let s = 'x'; for (;;) s += s + 1 }"),
+            roman_numerals("function invoke() { const all = []; for (;;) all.push('x'.repeat(1e6) + all.length) }"),
         ),
-        when("the tool was not made", finish("I could not")),
+        when("out of memory", finish("I could not")),
+        // An answer right behind what did not work is asked for once more.
+        finish("I could not"),
     ]);
     place
         .gpak(&["run", "--model", &model, "do it"])

@@ -44,8 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             headers: BTreeMap::new(),
             token: None,
         },
-        start_timeout: Duration::from_secs(10),
-        timeout: Duration::from_secs(10),
+        start_timeout: Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
         tools: Vec::new(),
     };
     let options = Options {

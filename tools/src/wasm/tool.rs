@@ -14,8 +14,8 @@ use super::{
     Described, Limits, Logged, Package, Packages, WasmError,
     bindings::gpak::tool::types,
     code::{Code, Given, Said},
+    compile,
     host::{Calling, Host, House},
-    package,
     stop::Stopped,
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Loaded {
             let bytes = reading.await.map_err(|why| {
                 WasmError::Engine(format!("reading it broke down ({why}); please report this"))
             })??;
-            let code = package::load(bytes, self.packages.cache().clone()).await?;
+            let code = compile::load(bytes, self.packages.cache().clone()).await?;
             let beyond = code.imports.beyond(&self.house.grant);
             if beyond.is_empty() {
                 return Ok(code);

@@ -17,6 +17,7 @@ mod history;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod list;
+mod mcp;
 mod read;
 mod repository;
 mod script;

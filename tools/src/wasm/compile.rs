@@ -45,7 +45,10 @@ async fn on_a_thread(bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
         ))
     };
     // Kept by the thread and not by its call, which may have given up long before.
-    let turn = TURNS.acquire().await.map_err(|why| broken(why.to_string()))?;
+    let turn = TURNS
+        .acquire()
+        .await
+        .map_err(|why| broken(why.to_string()))?;
     let (made, making) = oneshot::channel();
     let work = move || {
         let _turn = turn;
@@ -53,9 +56,9 @@ async fn on_a_thread(bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
         let _ = made.send(Code::load(&cache, &bytes));
     };
     let named = thread::Builder::new().name("gpak-compile".to_owned());
-    named.spawn(work).map_err(|why| {
-        WasmError::Engine(format!("no thread can be had to compile on: {why}"))
-    })?;
+    named
+        .spawn(work)
+        .map_err(|why| WasmError::Engine(format!("no thread can be had to compile on: {why}")))?;
     making.await.map_err(|why| broken(why.to_string()))?
 }
 

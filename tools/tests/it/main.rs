@@ -21,6 +21,7 @@ mod mcp;
 mod read;
 mod repository;
 mod script;
+mod script_suite;
 mod search;
 mod shell;
 mod undo;

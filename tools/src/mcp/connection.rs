@@ -19,6 +19,7 @@ use super::{
     ServerConfig, Shared, Transport,
     client::{Client, Heard},
     http,
+    late::InTime,
     process::{MESSAGE, Process},
 };
 
@@ -114,6 +115,7 @@ impl Connection {
                     started.map_err(|why| unstarted(program, folder, why))?;
                 let transport =
                     AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(2 * MESSAGE);
+                let transport = InTime::new(transport);
                 let serving = serve_client_with_lifecycle(client, transport, lifecycle);
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
                 let service = match served {

@@ -104,9 +104,13 @@ impl Drop for Listening {
 
 /// The server as a program that is started.
 pub fn started() -> Transport {
+    started_as("stdio")
+}
+
+pub fn started_as(kind: &str) -> Transport {
     Transport::Command {
         program: python().display().to_string(),
-        args: vec![script().display().to_string(), "stdio".to_owned()],
+        args: vec![script().display().to_string(), kind.to_owned()],
         env: BTreeMap::new(),
         folder: "/".into(),
     }

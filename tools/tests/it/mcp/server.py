@@ -1,11 +1,12 @@
 """A server for the tests: well behaved in some of its tools and not in others.
 
-server.py stdio | server.py http, which prints its port
+server.py stdio | server.py late, which takes a while to start | server.py http, which prints its port
 """
 
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -86,6 +87,8 @@ def lying() -> None:
 def serve_http() -> None:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    # Whoever reads the port may connect at once.
+    listening.listen()
     print(listening.getsockname()[1], flush=True)
     app = server.streamable_http_app()
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
@@ -96,4 +99,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "http":
         serve_http()
     else:
+        if sys.argv[1] == "late":
+            time.sleep(12)
         server.run("stdio")

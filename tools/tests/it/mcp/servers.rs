@@ -11,7 +11,7 @@ use gpak_kernel::{
 };
 use serde_json::json;
 
-use super::bed::{Listening, User, started};
+use super::bed::{Listening, User, started, started_as};
 
 /// How long a well behaved server is waited for: a loaded machine takes its time.
 const PATIENT: Duration = Duration::from_secs(120);
@@ -165,5 +165,14 @@ async fn a_long_result_is_cut_and_one_that_is_not_as_declared_is_said_so() {
     let lie = user.call("near.lie", json!({})).await.unwrap();
     assert!(lie.text.contains("not what it declares"), "{}", lie.text);
     assert_eq!(lie.data, None);
+    user.servers.close().await;
+}
+
+/// Longer than a server is waited for before it is taken for one of an older protocol.
+#[tokio::test]
+async fn a_server_that_is_slow_to_start_is_used() {
+    let user = User::of(vec![("late", started_as("late"))], PATIENT).await;
+    let output = user.call("late.count", json!({"to": 1})).await;
+    assert_eq!(output.unwrap().text, "counted to 1");
     user.servers.close().await;
 }

@@ -3,9 +3,16 @@
 //! A server is first asked what it is, in the newest protocol. One that says nothing for a while is taken
 //! for one of the protocol before, and greeted in that. It may only have been slow to start: then its
 //! answer to the first question comes where that to the greeting is expected, and would be taken for a
-//! mistake of the server.
+//! mistake of the server. Where that answer is that it does speak the newest, it takes no greeting any
+//! more, and has to be asked anew.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rmcp::{
     RoleClient,
@@ -19,14 +26,17 @@ pub(super) struct InTime<T> {
     transport: T,
     asked: Vec<RequestId>,
     given_up: Vec<RequestId>,
+    is_newest: Arc<AtomicBool>,
 }
 
 impl<T> InTime<T> {
-    pub(super) fn new(transport: T) -> Self {
+    /// Sets `is_newest` where a late answer says that the server speaks the newest protocol.
+    pub(super) fn new(transport: T, is_newest: Arc<AtomicBool>) -> Self {
         Self {
             transport,
             asked: Vec::new(),
             given_up: Vec::new(),
+            is_newest,
         }
     }
 
@@ -67,6 +77,9 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for InTime<T> {
             let message = self.transport.receive().await?;
             if !self.is_late(&message) {
                 return Some(message);
+            }
+            if matches!(message, JsonRpcMessage::Response(_)) {
+                self.is_newest.store(true, Ordering::Relaxed);
             }
         }
     }

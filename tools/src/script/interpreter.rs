@@ -168,6 +168,9 @@ impl Interpreter {
             script.call_load(store, source).await
         });
         let result = match ran.await {
+            Ok(Ok(value)) if value.len() > limits.output_bytes => Err(ScriptError::Stopped(
+                Stopped::Output(guest.output_kib).to_string(),
+            )),
             Ok(Ok(value)) => Ok(value),
             // An endless loop shows no line worth telling.
             Ok(Err(error)) if error.message == INTERRUPTED => Err(ScriptError::Stopped(

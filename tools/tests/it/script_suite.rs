@@ -122,7 +122,13 @@ const HOSTILE: [(&str, &str, &[&str]); 24] = [
 
 const TIME: &[&str] = &["ran for more than"];
 /// Filling memory may take all the time on a busy machine.
-const MEMORY: &[&str] = &["memory", "ran for more than", "invalid", "RangeError"];
+const MEMORY: &[&str] = &[
+    "memory",
+    "ran for more than",
+    "invalid",
+    "RangeError",
+    "too long",
+];
 
 fn short() -> Scripts {
     limited(ScriptLimits {

@@ -13,7 +13,7 @@ import anyio
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ElicitRequest, ElicitRequestFormParams, InputRequiredResult, TextContent
 from pydantic import BaseModel, Field
 
 server = MCPServer("tests")
@@ -43,9 +43,24 @@ async def wait(sign: str) -> str:
         raise
 
 
+def question() -> ElicitRequest:
+    schema = Person.model_json_schema()
+    params = ElicitRequestFormParams(message="Who are you?", requested_schema=schema)
+    return ElicitRequest(params=params)
+
+
 @server.tool()
-async def ask(context: Context) -> str:
+async def ask(context: Context) -> str | InputRequiredResult:
     """Asks the user who they are."""
+    if context.protocol_version >= "2026":
+        # Since then a server asks by its result, and is called again with the answer.
+        answer = (context.input_responses or {}).get("who")
+        if answer is None:
+            return InputRequiredResult(input_requests={"who": question()})
+        if answer.action == "accept":
+            person = Person(**answer.content)
+            return f"{person.name} is {person.age}"
+        return f"the user said {answer.action}"
     answer = await context.elicit("Who are you?", Person)
     if answer.action != "accept":
         return f"the user said {answer.action}"

@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod elicit;
 mod http;
+mod late;
 mod process;
 mod result;
 mod server;

@@ -10,12 +10,14 @@
 //! - **One call, one sandbox.** Each has its own memory and time ([`Limits`]), and dropping its future ends
 //!   it. What goes wrong is an error that the model can read ([`Stopped`]).
 //! - **Files are changed at the end of a call or not at all**, and put back by the host when it is undone.
-//!   Compiling has no time limit; components over 48 MiB are refused instead.
+//! - **Compiling has a limit too**: components over 48 MiB are refused, and one that is not compiled after
+//!   30 seconds is an error of its own call or `add`.
 
 mod asks;
 mod bindings;
 mod cache;
 mod code;
+mod compile;
 mod component;
 mod componentize;
 mod described;

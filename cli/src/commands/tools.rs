@@ -59,7 +59,9 @@ pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8,
             place,
         } => shelf(&place)?.export(&name, &folder, json),
         ToolsCommand::Remove { name, place } => shelf(&place)?.remove(&name, json),
-        ToolsCommand::New { lang, name } => making::new(lang.into(), &name, &user_space::reserved(home), json),
+        ToolsCommand::New { lang, name } => {
+            making::new(lang.into(), &name, &user_space::reserved(home), json)
+        }
         ToolsCommand::Componentize {
             module,
             wit,

@@ -1,6 +1,12 @@
 //! One connection to a server, from its start to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rmcp::{
     RoleClient, ServiceError,
@@ -19,6 +25,7 @@ use super::{
     ServerConfig, Shared, Transport,
     client::{Client, Heard},
     http,
+    late::InTime,
     process::{MESSAGE, Process},
 };
 
@@ -67,6 +74,9 @@ pub enum McpError {
     /// It answered the question what it is with something else.
     #[error("it does not say which version of the protocol it speaks")]
     Undiscovered,
+    /// It said what it is when it had been taken for something else.
+    #[error("it says too late which version of the protocol it speaks")]
+    Late,
     /// It has more tools than can be meant.
     #[error("it lists more than {TOOLS} tools, or lists without end")]
     TooMany,
@@ -91,6 +101,13 @@ impl Connection {
             Err(McpError::Undiscovered) => {
                 Self::open_as(config, shared, ClientLifecycleMode::Initialize).await
             }
+            // A server that is slow to start.
+            Err(McpError::Late) => {
+                let newest = ClientLifecycleMode::Discover {
+                    preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+                };
+                Self::open_as(config, shared, newest).await
+            }
             opened => opened,
         }
     }
@@ -114,10 +131,13 @@ impl Connection {
                     started.map_err(|why| unstarted(program, folder, why))?;
                 let transport =
                     AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(2 * MESSAGE);
+                let is_newest = Arc::new(AtomicBool::new(false));
+                let transport = InTime::new(transport, is_newest.clone());
                 let serving = serve_client_with_lifecycle(client, transport, lifecycle);
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
                 let service = match served {
                     Ok(Ok(service)) => service,
+                    Ok(Err(_)) if is_newest.load(Ordering::Relaxed) => return Err(McpError::Late),
                     Ok(Err(why)) => {
                         let words = process.last_words().await;
                         return Err(unserved(&why, words));

@@ -121,7 +121,10 @@ impl Process {
             _ => String::new(),
         };
         // Its children may hold the pipe open, so this too may not come to an end.
-        let _ = timeout(LAST_WORDS, &mut self.listener).await;
+        // One that ended must not be waited for again: it was, where these words were asked for before.
+        if !self.listener.is_finished() {
+            let _ = timeout(LAST_WORDS, &mut self.listener).await;
+        }
         let words = locked(&self.words).text("");
         match words.is_empty() {
             true => status,

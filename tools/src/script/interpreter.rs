@@ -191,6 +191,9 @@ impl Interpreter {
             }
         });
         let result = match ran.await {
+            Ok(Ok(value)) if value.len() > limits.output_bytes => {
+                Err(ScriptError::Stopped(Stopped::Output(guest.output_kib)))
+            }
             Ok(Ok(value)) => Ok(value),
             // An endless loop shows no line worth telling.
             Ok(Err(error)) if error.message == INTERRUPTED => {

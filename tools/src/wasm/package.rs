@@ -6,7 +6,7 @@ use gpak_kernel::tool::Effect;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asks, Cache, Described, FileAccess, Kind, Limits, Manifest, WasmError, cache::hash, code::Code,
+    Asks, Cache, Described, FileAccess, Kind, Limits, Manifest, WasmError, cache::hash, compile,
     component::COMPONENT_BYTES, files, scripted,
 };
 
@@ -82,7 +82,7 @@ async fn describe(
     bytes: Vec<u8>,
     cache: Cache,
 ) -> Result<Vec<Described>, WasmError> {
-    let code = load(bytes, cache).await?;
+    let code = compile::load(bytes, cache).await?;
     let beyond = code.imports.beyond(&manifest.asks);
     if !beyond.is_empty() {
         let lines: Vec<_> = beyond
@@ -99,16 +99,6 @@ async fn describe(
         ..manifest.limits
     };
     code.describe(limits).await
-}
-
-/// Compiles on a thread that may block.
-pub(super) async fn load(bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
-    let loading = tokio::task::spawn_blocking(move || Code::load(&cache, &bytes));
-    loading.await.map_err(|why| {
-        WasmError::Engine(format!(
-            "the compiler broke down ({why}); please report this"
-        ))
-    })?
 }
 
 /// A tool that says it can be undone must have something that does it.

@@ -14,8 +14,8 @@ use super::{
     Described, Kind, Limits, Logged, Package, Packages, WasmError,
     bindings::gpak::tool::types,
     code::{Code as Component, Given, Said},
+    compile,
     host::{Calling, Host, House},
-    package,
     scripted::Script,
     stop::Stopped,
 };
@@ -89,7 +89,7 @@ impl Loaded {
                 let script = Script::new(self.packages.interpreter(), &bytes)?;
                 return Ok(Code::Script(script));
             }
-            let code = package::load(bytes, self.packages.cache().clone()).await?;
+            let code = compile::load(bytes, self.packages.cache().clone()).await?;
             let beyond = code.imports.beyond(&self.house.grant);
             if beyond.is_empty() {
                 return Ok(Code::Component(Box::new(code)));

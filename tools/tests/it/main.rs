@@ -18,9 +18,11 @@ mod history;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod list;
+mod mcp;
 mod read;
 mod repository;
 mod script;
+mod script_suite;
 mod search;
 mod shell;
 mod undo;

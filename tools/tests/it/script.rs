@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::bench::{Bench, id};
 
-struct Scripts {
-    bench: Bench,
+pub struct Scripts {
+    pub bench: Bench,
     tool: Arc<RunScript>,
 }
 
@@ -19,7 +19,7 @@ fn scripts() -> Scripts {
     limited(ScriptLimits::default())
 }
 
-fn limited(limits: ScriptLimits) -> Scripts {
+pub fn limited(limits: ScriptLimits) -> Scripts {
     let bench = Bench::new();
     let mut options = Options::new(bench.home.path().join("data/undo"));
     options.protected = vec![bench.home.path().join("data")];
@@ -37,7 +37,7 @@ impl Scripts {
         output.map(|output| output.text)
     }
 
-    async fn told(&self, number: u32, script: &str) -> String {
+    pub async fn told(&self, number: u32, script: &str) -> String {
         match self.make(number, script).await {
             Ok(text) => text,
             Err(ToolError::Rejected(text)) => text,

@@ -6,7 +6,10 @@ use std::{path::Path, process::Command, time::Duration};
 
 use gpak_tools::script::ScriptLimits;
 
-use crate::script::{Scripts, limited};
+use crate::{
+    mcp::bed::example,
+    script::{Scripts, limited},
+};
 
 /// Sources, and what one of them is told of at least.
 const HOSTILE: [(&str, &str, &[&str]); 24] = [
@@ -244,6 +247,7 @@ fn the_interpreter_is_what_its_recipe_makes() {
     let output = Command::new("bash")
         .arg(here.join("build.sh"))
         .arg(&made)
+        .env("COMPONENTIZE", example("componentize"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -87,8 +87,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A tool, and what to call it with.
+type Wanted<'a> = (&'a Arc<dyn Tool>, Value);
+
 /// The calls that the tests ask for, or one of each tool.
-fn calls(tools: &[Arc<dyn Tool>]) -> Result<Vec<(&Arc<dyn Tool>, Value)>, Box<dyn Error>> {
+fn calls(tools: &[Arc<dyn Tool>]) -> Result<Vec<Wanted<'_>>, Box<dyn Error>> {
     let context = match env::var("MCP_CONFORMANCE_CONTEXT") {
         Ok(text) => serde_json::from_str(&text)?,
         Err(_) => Value::Null,

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes tools/script/script.wasm, the same bytes each time: QuickJS-ng from the crate rquickjs-sys, with script.c.
 # Debian's clang-19, lld-19, wasi-libc and libclang-rt-19-dev-wasm32, and npm, are needed. What is made is
-# written to the file that is named, or else in place of the one that is there.
+# written to the file that is named, or else in place of the one that is there. GPAK names a gpak to use,
+# where there is one already.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "${1:-$here/script.wasm}")
@@ -39,7 +40,9 @@ clang-19 --target=wasm32-wasi -mexec-model=reactor -O2 -DNDEBUG -D_GNU_SOURCE -f
   script.c quickjs/quickjs.c quickjs/libregexp.c quickjs/libunicode.c quickjs/dtoa.c
 package/wizer --init-func wizer-initialize --wasm-bulk-memory true core.wasm -o made.wasm
 cd "$here/../.."
-cargo build --quiet --workspace --bin gpak
-target="${CARGO_TARGET_DIR:-target}"
-"$target/debug/gpak" tools componentize "$work/made.wasm" --world script -o "$out"
+if [ -z "${GPAK:-}" ]; then
+  cargo build --quiet --workspace --bin gpak
+  GPAK="${CARGO_TARGET_DIR:-target}/debug/gpak"
+fi
+"$GPAK" tools componentize "$work/made.wasm" --world script -o "$out"
 sha256sum "$out"

@@ -1,5 +1,5 @@
 //! The MCP client against servers that others wrote and one that is made to be trouble.
 
-mod bed;
+pub mod bed;
 mod conformance;
 mod servers;

@@ -2,7 +2,11 @@
 //! why, and the next script works and finds nothing of it. And the interpreter itself: it is what its
 //! recipe makes.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use gpak_tools::script::ScriptLimits;
 
@@ -244,6 +248,7 @@ fn the_interpreter_is_what_its_recipe_makes() {
     let output = Command::new("bash")
         .arg(here.join("build.sh"))
         .arg(&made)
+        .env("GPAK", gpak())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -263,4 +268,12 @@ fn sha256(path: &Path) -> String {
     let sum = said.split(' ').next().unwrap_or_default().to_owned();
     assert_eq!(sum.len(), 64, "{said}");
     sum
+}
+
+/// The program that is built with the tests.
+fn gpak() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let gpak = this.ancestors().nth(2).unwrap().join("gpak");
+    assert!(gpak.exists(), "{} was not built", gpak.display());
+    gpak
 }

@@ -47,6 +47,14 @@ pub fn done(command: &mut Command) {
     assert!(output.status.success(), "{command:?} failed:\n{said}");
 }
 
+/// An example of this crate. `cargo test` and `cargo nextest` build them beside the tests.
+pub fn example(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let example = this.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(example.exists(), "{} was not built", example.display());
+    example
+}
+
 fn python() -> PathBuf {
     let folder = kept("mcp-python", PYPI, |folder| {
         done(

@@ -1,8 +1,8 @@
 //! The client scenarios of npm's `@modelcontextprotocol/conformance`, against `examples/mcp_client.rs`.
 
-use std::{collections::BTreeSet, env, path::Path, process::Command};
+use std::{collections::BTreeSet, env, process::Command};
 
-use super::bed::{done, kept};
+use super::bed::{done, example, kept};
 
 /// The tests, and a Node that is new enough for them.
 const NPM: [&str; 2] = [
@@ -55,15 +55,6 @@ fn conformance() -> Command {
     command
 }
 
-/// Made by `cargo test` and `cargo nextest` beside the tests.
-fn client() -> String {
-    let this = env::current_exe().unwrap();
-    let made = this.ancestors().nth(2).unwrap();
-    let client = made.join("examples/mcp_client");
-    assert!(client.exists(), "{} was not built", client.display());
-    client.display().to_string()
-}
-
 fn said(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let both = [output.stdout, output.stderr].concat();
@@ -91,13 +82,16 @@ fn every_scenario_passes_or_is_left_out_for_a_reason() {
 
 #[test]
 fn the_scenarios_that_apply_pass() {
-    let (client, results) = (client(), tempfile::tempdir().unwrap());
+    let client = example("mcp_client");
+    let results = tempfile::tempdir().unwrap();
     for (scenario, checks) in PASS {
         let said = said(
             conformance()
                 .args(["client", "--timeout", "120000", "--scenario", scenario])
-                .args(["--command", &client, "--output-dir"])
-                .arg::<&Path>(results.path()),
+                .arg("--command")
+                .arg(&client)
+                .arg("--output-dir")
+                .arg(results.path()),
         );
         let passed = format!("Passed: {checks}/{checks}, 0 failed, 0 warnings");
         assert!(

@@ -512,7 +512,7 @@ fn is_zero(number: &u32) -> bool {
 
 impl Event {
     /// Types that this version knows, as they stand in `type`.
-    pub const TYPES: [&str; 19] = [
+    pub const TYPES: [&str; 20] = [
         "run_created",
         "run_started",
         "message_received",
@@ -521,6 +521,7 @@ impl Event {
         "tool_started",
         "tool_finished",
         "tool_made",
+        "nested_called",
         "approval_requested",
         "approval_decided",
         "calls_decided",

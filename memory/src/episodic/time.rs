@@ -42,7 +42,8 @@ pub(super) fn told(text: &str, now: Timestamp) -> Option<Range<Timestamp>> {
         let (earlier, later) = words.split_at_checked(at)?;
         let (first, last) = relative(later, today)
             .or_else(|| absolute(earlier, later, today))
-            .or_else(|| year_of(earlier, later))?;
+            .or_else(|| year_of(earlier, later))
+            .filter(|(first, _)| first.year() > 0)?;
         let start = |day: Date| Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());
         Some(start(first)?..start(last.tomorrow().ok()?)?)
     })

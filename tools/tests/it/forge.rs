@@ -250,7 +250,7 @@ async fn a_tool_with_a_folder_reads_and_writes_there_and_is_undone() {
     let context = &forge.bench.context;
     let done = tool.call(&call, context).await.unwrap();
     assert_eq!(done.text, "one2");
-    assert_eq!(forge.bench.get("in/b.txt"), "one2");
+    assert_eq!(forge.bench.get("in/b.txt"), "one2\n");
     tool.compensate(&call, context).await.unwrap();
     assert!(!forge.bench.path("in/b.txt").exists());
     let spec = forge.tool.spec();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{ANSWER, Blocks, CALL, FENCE};
 use crate::model::{
     ToolCall,
-    step::{Piece, Step},
+    step::{self, Piece, Step},
 };
 
 /// Reads a reply.
@@ -83,8 +83,7 @@ impl Blocks {
 
     fn call(&self, language: &str, body: &str) -> Result<Option<ToolCall>, String> {
         if language == CALL {
-            let call = serde_json::from_str(body.trim());
-            return call.map_err(|why| format!("the call is no JSON: {why}"));
+            return step::parse(body).map(|step| Some(step.call));
         }
         let program = self.programs.iter().find(|p| p.language == language);
         Ok(program.map(|program| ToolCall {

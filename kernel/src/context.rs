@@ -170,8 +170,7 @@ fn sampling(state: &State) -> Sampling {
         temperature: match (explore, repeats) {
             (_, 2..) => 0.9,
             (true, _) => 0.7,
-            (false, 1) => 0.5,
-            (false, _) if failures > 0 => 0.5,
+            (false, _) if repeats > 0 || failures > 0 => 0.5,
             (false, _) => 0.0,
         },
         seed: u64::from(state.replies) + stray + 1000 * way,

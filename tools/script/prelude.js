@@ -122,10 +122,12 @@
     replace: (path, old, then) => change(path, old, then, false),
     replaceAll: (path, old, then) => change(path, old, then, true),
     move: (from, to) => {
-      for (const path of each(from)) ask("move", { from: path, to: into(path, to, is_pattern(path_of(from))) });
+      const many = is_pattern(path_of(from));
+      for (const path of each(from)) ask("move", { from: path, to: into(path, to, many) });
     },
     copy: (from, to) => {
-      for (const path of each(from)) ask("copy", { from: path, to: into(path, to, is_pattern(path_of(from))) });
+      const many = is_pattern(path_of(from));
+      for (const path of each(from)) ask("copy", { from: path, to: into(path, to, many) });
     },
     remove: (path) => {
       for (const one of each(path)) ask("remove", { path: one, recursive: true });
@@ -141,9 +143,9 @@
   function change(path, old, then, all) {
     let count = 0;
     const paths = each(path);
+    const pattern = pattern_of(old);
     for (const path of paths) {
       const had = content(path);
-      const pattern = pattern_of(old);
       const places = [...had.matchAll(pattern)].length;
       if (places === 0) continue;
       count++;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{CallOutcome, Refusal, RunSpec, Setup},
     label::Label,
-    model::{CallId, Message, Reply, ToolCall, step::blocks::Blocks},
+    model::{CallId, Message, Reply, ToolCall, step::blocks},
     run::{State, Turn},
     tool::ToolSpec,
 };
@@ -241,13 +241,11 @@ impl<'a> View<'a> {
         calls: &[ToolCall],
         results: &[Option<(CallOutcome, Label)>],
     ) -> Option<String> {
-        let ([call], [Some((CallOutcome::Failed { .. }, _))]) = (calls, results) else {
+        let ([call], [Some((failed @ CallOutcome::Failed { .. }, _))]) = (calls, results) else {
             return None;
         };
-        Blocks::of(&self.setup.tools)?.is_script(call).then(|| {
-            let why = results.iter().flatten().map(|(outcome, _)| outcome.text());
-            format!("(You tried a program, and {})", why.collect::<String>())
-        })
+        blocks::is_script(&self.setup.tools, call)
+            .then(|| format!("(You tried a program, and {})", failed.text()))
     }
 
     fn spoken(&self, number: u32, reply: &Reply, limit: usize) -> Message {

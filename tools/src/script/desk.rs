@@ -3,9 +3,9 @@
 use gpak_kernel::tool::ToolError;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::interpreter::Host;
+use super::interpreter::{Host, asked};
 use crate::{
     staged::{Seen, SeenKind, Staged},
     workspace::rejected,
@@ -61,15 +61,7 @@ enum Asked {
 
 impl Host for Desk {
     async fn call(&mut self, function: &str, input: &str) -> Result<String, String> {
-        let asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
-        let mut asked = match asked {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        };
-        asked.insert("do".to_owned(), function.into());
-        let asked = serde_json::from_value(Value::Object(asked))
-            .map_err(|why| format!("{function} cannot be done so: {why}"))?;
-        self.answer(asked)
+        self.answer(asked(function, input)?)
             .map(|answer| answer.to_string())
             .map_err(|why| why.to_string())
     }

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::{
@@ -72,6 +74,21 @@ pub(crate) trait Host: Send + 'static {
         function: &str,
         input: &str,
     ) -> impl Future<Output = Result<String, String>> + Send;
+}
+
+/// What a script asks for: the function's name as the member `do`, beside those of its input.
+///
+/// # Errors
+/// Why that cannot be understood, for the script.
+pub(crate) fn asked<T: DeserializeOwned>(function: &str, input: &str) -> Result<T, String> {
+    let asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
+    let mut asked = match asked {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    asked.insert("do".to_owned(), function.into());
+    serde_json::from_value(Value::Object(asked))
+        .map_err(|why| format!("{function} cannot be done so: {why}"))
 }
 
 /// What is run of a source.

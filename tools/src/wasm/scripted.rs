@@ -9,7 +9,7 @@ use std::{borrow::Cow, path::Path};
 use gpak_kernel::tool::{Effect, ToolSpec};
 use ignore::overrides::OverrideBuilder;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Asks, Described, Limits, Manifest, WasmError,
@@ -23,7 +23,6 @@ use super::{
     described,
     host::Host,
     limits::HANDED_BYTES,
-    stop::Stopped,
 };
 use crate::{
     script::{
@@ -159,9 +158,6 @@ impl Script {
             let _ = host.log(core::Level::Info, line.to_owned()).await;
         }
         let result = match ran.result {
-            Ok(text) if text.len() > limits.output_bytes() => {
-                Err(Stopped::Output(limits.output_kib))
-            }
             Ok(text) => Ok(Ok(text)),
             Err(ScriptError::Stopped(stopped)) => Err(stopped),
             Err(error) => Ok(Err(types::Error::Failed(
@@ -245,15 +241,7 @@ struct Pair {
 
 impl interpreter::Host for Granted {
     async fn call(&mut self, function: &str, input: &str) -> Result<String, String> {
-        let asked: Value = serde_json::from_str(input).map_err(|why| why.to_string())?;
-        let mut asked = match asked {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        };
-        asked.insert("do".to_owned(), function.into());
-        let asked = serde_json::from_value(Value::Object(asked))
-            .map_err(|why| format!("{function} cannot be done so: {why}"))?;
-        let answered = match asked {
+        let answered = match interpreter::asked(function, input)? {
             Asked::Now => Ok(Value::from(
                 self.host.now().await.map_err(|_| NO_CLOCK.to_owned())?,
             )),

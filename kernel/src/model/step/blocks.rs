@@ -95,12 +95,6 @@ impl Blocks {
         few
     }
 
-    /// Whether a call is a program in JavaScript.
-    pub fn is_script(&self, call: &ToolCall) -> bool {
-        let scripts = self.programs.iter().filter(|p| p.language == "js");
-        scripts.into_iter().any(|p| p.tool == call.name)
-    }
-
     /// The tools that are called by JSON.
     pub fn others(&self) -> &[ToolSpec] {
         &self.others
@@ -283,6 +277,12 @@ impl Blocks {
             .map(|(role, text)| turn(role, text.to_owned()))
             .collect()
     }
+}
+
+/// Whether a call of one of these tools is a program in JavaScript.
+pub fn is_script(tools: &[ToolSpec], call: &ToolCall) -> bool {
+    let tool = tools.iter().find(|tool| tool.name == call.name);
+    tool.and_then(language) == Some("js")
 }
 
 /// The language of the programs that a tool takes.

@@ -97,6 +97,10 @@ pub struct Bounds {
     /// Deny a tool, likewise
     #[arg(long, value_name = "RULE", value_parser = deny)]
     pub deny: Vec<Rule>,
+
+    /// Recall nothing of earlier runs, and remember nothing of this one
+    #[arg(long)]
+    pub no_memory: bool,
 }
 
 /// `gpak run`
@@ -441,6 +445,9 @@ pub enum MemoryCommand {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: usize,
+        /// Also what was true once and is not any more, and what was merged into another one
+        #[arg(long)]
+        past: bool,
     },
     /// Show all that is known of one memory
     Show {
@@ -456,6 +463,9 @@ pub enum MemoryCommand {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Put in order what is new: merge what says the same, end what is not true any more, let what is never
+    /// used matter less
+    Consolidate,
     /// Count what is remembered
     Stats,
     /// Write memories as JSON, one a line, with their vectors

@@ -100,6 +100,10 @@ pub struct Settings {
     pub confine: Setting<bool>,
     /// Where else they can write.
     pub write: Setting<Vec<PathBuf>>,
+    /// Whether runs recall earlier ones and are remembered.
+    pub memory: Setting<bool>,
+    /// Whose memory it is.
+    pub namespace: Setting<String>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
@@ -122,6 +126,7 @@ struct SettingsFile {
     strategy: Option<StrategyArg>,
     delegate: Option<bool>,
     commands: Commands,
+    memory: MemorySaid,
     openai: Option<ServerSettings>,
     ollama: Option<ServerSettings>,
     mcp: BTreeMap<String, McpSettings>,
@@ -133,6 +138,15 @@ struct SettingsFile {
 struct Commands {
     confine: Option<bool>,
     write: Option<Vec<PathBuf>>,
+}
+
+/// What is said of memory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MemorySaid {
+    #[serde(rename = "use")]
+    on: Option<bool>,
+    namespace: Option<String>,
 }
 
 /// A path of the settings: absolute, or in the user's home folder behind `~`.
@@ -258,6 +272,8 @@ impl Settings {
             .set(model.map(|model| Some(model.clone())), &Origin::Flag);
         self.take_budget(bounds.budget.clone().unwrap_or_default(), &Origin::Flag);
         self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
+        self.memory
+            .set(bounds.no_memory.then_some(false), &Origin::Flag);
         for rule in bounds.allow.iter().chain(&bounds.deny) {
             let (value, origin) = (rule.clone(), Origin::Flag);
             self.rules.push(Setting { value, origin });
@@ -317,6 +333,8 @@ impl Settings {
             delegate: Setting::built_in(None),
             confine: Setting::built_in(true),
             write: Setting::built_in(Vec::new()),
+            memory: Setting::built_in(true),
+            namespace: Setting::built_in(String::new()),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
             mcp: BTreeMap::new(),
@@ -332,6 +350,8 @@ impl Settings {
         self.delegate.set(said.delegate.map(Some), origin);
         self.confine.set(said.commands.confine, origin);
         self.write.set(said.commands.write, origin);
+        self.memory.set(said.memory.on, origin);
+        self.namespace.set(said.memory.namespace, origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
         self.mcp.extend(said.mcp.into_iter().map(|(name, value)| {
@@ -368,6 +388,9 @@ impl Settings {
         if said.commands.confine == Some(false) || said.commands.write.is_some() {
             ignore("a workspace cannot say where else commands may write");
         }
+        if said.memory.namespace.is_some() || said.memory.on == Some(true) {
+            ignore("a workspace cannot choose what is remembered");
+        }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
         }
@@ -403,6 +426,7 @@ impl Settings {
         self.take_budget(lower, origin);
         self.confine
             .set(said.commands.confine.filter(|yes| *yes), origin);
+        self.memory.set(said.memory.on.filter(|on| !on), origin);
         let rules = said
             .permission
             .into_iter()
@@ -437,6 +461,17 @@ impl Settings {
                 )
             })?;
             self.strategy.set(Some(Some(strategy)), &origin);
+        }
+        if let Some((origin, memory)) = read("GPAK_MEMORY") {
+            let on = match memory.as_str() {
+                "on" => true,
+                "off" => false,
+                _ => return Err(wrong(&origin, format!("`{memory}` is neither on nor off"))),
+            };
+            self.memory.set(Some(on), &origin);
+        }
+        if let Some((origin, namespace)) = read("GPAK_NAMESPACE") {
+            self.namespace.set(Some(namespace), &origin);
         }
         if let Some((origin, budget)) = read("GPAK_BUDGET") {
             let budget = BudgetChange::parse(&budget).map_err(|why| wrong(&origin, why))?;
@@ -509,6 +544,7 @@ mod tests {
                 openai.base_url = "http://evil/v1"
                 commands = { confine = false, write = ["/"] }
                 mcp.evil.command = "evil"
+                memory.namespace = "another's"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -534,7 +570,7 @@ mod tests {
         assert_eq!(settings.openai.value.base_url, None);
         assert_eq!(settings.reach(), Reach::default());
         assert!(settings.mcp.is_empty());
-        assert_eq!(settings.ignored.len(), 6, "{:?}", settings.ignored);
+        assert_eq!(settings.ignored.len(), 7, "{:?}", settings.ignored);
     }
 
     #[test]

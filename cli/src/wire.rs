@@ -20,10 +20,10 @@ use gpak_kernel::{
         resilience::{BreakerSettings, Guarded},
         scripted::Scripted,
     },
-    run::{Driver, Human, SystemClock, child::Delegate},
+    run::{Driver, Human, Remembering, SystemClock, child::Delegate},
     tool::{Tool, Toolbox},
 };
-use gpak_memory::SqliteJournal;
+use gpak_memory::{SqliteJournal, SqliteMemory};
 use gpak_tools::{
     ReadHistory,
     builtin::{self, Reach},
@@ -92,18 +92,50 @@ pub fn driver(
         eprintln!("gpak: {notice}");
     }
     let driver = driver_of_none(home, model, human, stop)?;
+    let mut toolbox = toolbox(
+        home,
+        settings.reach(),
+        driver.model.profile(),
+        &driver.journal,
+        Some(workspace),
+        found.tool,
+    )?;
+    let remembering = remembering(home, settings, driver.model.profile());
+    if let (Some(remembering), true) = (&remembering, driver.model.profile().native_tools) {
+        toolbox = toolbox
+            .with(builtin::memory(remembering))
+            .map_err(|why| Failure::new(why.to_string()))?;
+    }
     Ok(Driver {
-        toolbox: toolbox(
-            home,
-            settings.reach(),
-            driver.model.profile(),
-            &driver.journal,
-            Some(workspace),
-            found.tool,
-        )?,
+        toolbox,
         repository: found.repository,
+        remembering,
         ..driver
     })
+}
+
+/// What is remembered across runs, for such a model, unless the settings are against it. A memory that
+/// cannot be opened is said, and done without.
+fn remembering(home: &Home, settings: &Settings, model: &ModelProfile) -> Option<Remembering> {
+    if !settings.memory.value {
+        return None;
+    }
+    match SqliteMemory::open(&home.data) {
+        Ok(memory) => Some(Remembering {
+            memory: Arc::new(memory),
+            namespace: settings.namespace.value.clone(),
+            tokens: recalled_tokens(model.window),
+        }),
+        Err(why) => {
+            eprintln!("gpak: nothing is remembered: {why}");
+            None
+        }
+    }
+}
+
+/// Tokens that may be recalled unasked: a sixteenth of the window, since most of it is not needed.
+fn recalled_tokens(window: u32) -> usize {
+    (window as usize / 16).clamp(128, 2000)
 }
 
 /// What the workspace's repository says, for such a model.
@@ -157,6 +189,7 @@ pub fn driver_of_none(
         human,
         clock: Arc::new(SystemClock),
         repository: context::Repository::default(),
+        remembering: None,
         stop,
     })
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     context::Repository,
     label::{Label, serde_as_text},
+    memory::Hit,
     model::{CallId, ModelError, ModelProfile, Reply, ToolCall},
     policy::{Budget, Permissions, Spent},
     tool::{Made, ToolOutput, ToolSpec},
@@ -157,6 +158,15 @@ pub enum Event {
         text: String,
         /// Who said it.
         from: Label,
+    },
+    /// Memory was asked what it has to say to the task, or to the user's message.
+    MemoryRecalled {
+        /// What it had to say, best first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hits: Vec<Hit>,
+        /// Why it could not be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// The mind answered.
     ModelReplied {
@@ -512,10 +522,11 @@ fn is_zero(number: &u32) -> bool {
 
 impl Event {
     /// Types that this version knows, as they stand in `type`.
-    pub const TYPES: [&str; 20] = [
+    pub const TYPES: [&str; 21] = [
         "run_created",
         "run_started",
         "message_received",
+        "memory_recalled",
         "model_replied",
         "model_failed",
         "tool_started",

@@ -52,6 +52,14 @@ pub trait Memory: Send + Sync {
     /// Keeps exported records, all or none. A vector of another embedder is made anew from the text.
     async fn import(&self, records: Vec<Record>) -> Result<Vec<Kept>, MemoryError>;
 
+    /// Counts that these were of use to somebody, which makes them come sooner next time.
+    async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError>;
+
+    /// Puts what came since the last time in order: merges what says the same, ends the validity of facts
+    /// that a later one contradicts, and lets what nobody ever used matter less. Nothing is deleted. The
+    /// same store at the same time gives the same.
+    async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError>;
+
     /// What is in the store.
     async fn stats(&self) -> Result<Stats, MemoryError>;
 }
@@ -151,6 +159,9 @@ pub struct Episode {
     /// Whose memory it is: agents and users that are apart have different ones.
     #[serde(default)]
     pub namespace: String,
+    /// The folder that it is about, as an absolute path; nothing for what holds everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
     /// The entry it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -192,6 +203,7 @@ impl Episode {
             caption: None,
             label,
             namespace: String::new(),
+            workspace: None,
             origin: None,
             conversation: None,
             speaker: None,
@@ -216,6 +228,10 @@ impl Episode {
         part(self.namespace.as_bytes());
         part(self.kind.as_str().as_bytes());
         part(self.text.as_bytes());
+        if let Some(workspace) = &self.workspace {
+            part(b"workspace");
+            part(workspace.as_bytes());
+        }
         if self.kind == Kind::Episodic {
             let optional = |text: &Option<String>| text.clone().unwrap_or_default();
             part(optional(&self.caption).as_bytes());
@@ -249,6 +265,8 @@ pub struct Filter {
     pub namespace: Option<String>,
     /// Of one of these kinds.
     pub kinds: Vec<Kind>,
+    /// About this folder, or about none.
+    pub workspace: Option<String>,
     /// Made from entries of this run.
     pub run: Option<RunId>,
     /// Of this conversation.
@@ -259,6 +277,8 @@ pub struct Filter {
     pub labels: Vec<Label>,
     /// With all of these tags.
     pub tags: Vec<String>,
+    /// Also what was true once and is not any more, and what was merged into another one.
+    pub past: bool,
 }
 
 impl Filter {
@@ -277,6 +297,9 @@ impl Filter {
             .as_ref()
             .is_none_or(|name| *name == episode.namespace)
             && (self.kinds.is_empty() || self.kinds.contains(&episode.kind))
+            && (self.workspace.is_none()
+                || episode.workspace.is_none()
+                || self.workspace == episode.workspace)
             && self.run.is_none_or(run)
             && (self.conversation.is_none() || self.conversation == episode.conversation)
             && self
@@ -285,6 +308,7 @@ impl Filter {
                 .is_none_or(|time| time.contains(&episode.at))
             && (self.labels.is_empty() || self.labels.contains(&episode.label))
             && self.tags.iter().all(|tag| episode.tags.contains(tag))
+            && (self.past || episode.valid_to.is_none())
     }
 }
 
@@ -320,7 +344,7 @@ impl Query {
 }
 
 /// Something that was found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     /// The name of the episode.
     pub id: EpisodeId,
@@ -328,20 +352,22 @@ pub struct Hit {
     pub episode: Episode,
     /// How well it fits; comparable within one recall only.
     pub score: f32,
+    /// The cosine of its vector and the question's, which can be compared across recalls.
+    pub likeness: f32,
     /// What it was found by, strongest first.
     pub why: Vec<Reason>,
     /// Turns before it in its conversation, then those after it, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub around: Vec<Episode>,
 }
 
 /// One part of a hit's score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
     /// What found it: `words`, `meaning`, `context`, `speaker`, `session`, `time` and so on.
     pub by: String,
     /// Its place among all that this found, from 1; nothing where there is no order.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
     /// What it adds to the score.
     pub score: f32,
@@ -372,6 +398,21 @@ pub struct Record {
     /// Its vector, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
+}
+
+/// What a consolidation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Consolidated {
+    /// Episodes that were looked at: of those that came since the last time, as many as one go takes.
+    pub looked_at: u64,
+    /// Those that are left for the next go.
+    pub left: u64,
+    /// Those that say what another one says, each with that other one.
+    pub merged: Vec<(EpisodeId, EpisodeId)>,
+    /// Facts that are not true any more, each with the one that says so.
+    pub superseded: Vec<(EpisodeId, EpisodeId)>,
+    /// How many matter less now, because they were never used.
+    pub decayed: u64,
 }
 
 /// What is in a store.

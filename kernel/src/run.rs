@@ -7,10 +7,12 @@ mod aside;
 pub mod check;
 pub mod child;
 mod driver;
+pub mod episodes;
 mod machine;
 pub mod nested;
 mod own;
 mod progress;
+mod remembering;
 pub mod replay;
 mod state;
 pub mod undo;
@@ -21,4 +23,5 @@ pub use driver::{
 };
 pub use machine::{Machine, Next, Waiting};
 pub use own::OwnCall;
+pub use remembering::Remembering;
 pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

@@ -8,6 +8,7 @@
 //! say with what the speaker and the rest of the conversation say, and orders the best again by time,
 //! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
 
+mod consolidate;
 mod failure;
 mod fuse;
 mod index;

@@ -67,6 +67,12 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
     ];
     lines.extend(ways(settings));
     let paths = serde_json::json!(settings.write.value).to_string();
+    lines.push(line("memory.use", &settings.memory));
+    lines.push((
+        "memory.namespace".to_owned(),
+        serde_json::json!(settings.namespace.value).to_string(),
+        settings.namespace.origin.to_string(),
+    ));
     lines.push(line("commands.confine", &settings.confine));
     lines.push((
         "commands.write".to_owned(),

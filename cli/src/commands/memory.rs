@@ -8,7 +8,9 @@ use std::{
 
 use gpak_kernel::{
     label::Label,
-    memory::{Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record},
+    memory::{
+        Consolidated, Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record,
+    },
 };
 use gpak_memory::{SqliteMemory, bench};
 use jiff::Timestamp;
@@ -29,9 +31,14 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
     match command {
         MemoryCommand::Add(args) => add(&open(home)?, args, json).await,
         MemoryCommand::Search(args) => search(&open(home)?, args, json).await,
-        MemoryCommand::List { namespace, limit } => {
+        MemoryCommand::List {
+            namespace,
+            limit,
+            past,
+        } => {
             let filter = Filter {
                 namespace,
+                past,
                 ..Filter::default()
             };
             list(&open(home)?.list(&filter, limit).await?, json)
@@ -40,6 +47,7 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
         MemoryCommand::Forget { ids, namespace } => {
             forget(&open(home)?, ids, namespace, json).await
         }
+        MemoryCommand::Consolidate => consolidate(&open(home)?, json).await,
         MemoryCommand::Stats => stats(&open(home)?, json).await,
         MemoryCommand::Export { namespace, output } => {
             export(&open(home)?, namespace, output.as_deref(), json).await
@@ -75,6 +83,37 @@ async fn add(memory: &SqliteMemory, args: AddArgs, json: bool) -> Result<u8, Fai
             println!("{} was remembered before", kept.id);
         }
     }
+    Ok(DONE)
+}
+
+async fn consolidate(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
+    let (now, mut all) = (Timestamp::now(), Consolidated::default());
+    loop {
+        let done = memory.consolidate(now).await?;
+        all.looked_at += done.looked_at;
+        all.merged.extend(done.merged);
+        all.superseded.extend(done.superseded);
+        all.decayed += done.decayed;
+        if done.left == 0 {
+            break;
+        }
+    }
+    if json {
+        print_json(&all);
+        return Ok(DONE);
+    }
+    for (what, pairs) in [("merged into", &all.merged), ("ended by", &all.superseded)] {
+        for (one, other) in pairs {
+            println!("{one} is {what} {other}");
+        }
+    }
+    println!(
+        "{} looked at: {} merged, {} not true any more, {} matter less",
+        all.looked_at,
+        all.merged.len(),
+        all.superseded.len(),
+        all.decayed
+    );
     Ok(DONE)
 }
 
@@ -179,9 +218,9 @@ async fn forget(
 ) -> Result<u8, Failure> {
     let mut ids = ids;
     if let Some(namespace) = namespace {
-        let all = memory
-            .list(&Filter::namespace(namespace), usize::MAX)
-            .await?;
+        let mut filter = Filter::namespace(namespace);
+        filter.past = true;
+        let all = memory.list(&filter, usize::MAX).await?;
         ids.extend(all.iter().map(Episode::id));
     }
     let gone = memory.forget(&ids).await?;
@@ -225,6 +264,7 @@ async fn export(
 ) -> Result<u8, Failure> {
     let filter = Filter {
         namespace,
+        past: true,
         ..Filter::default()
     };
     let mut sink: Box<dyn Write + Send> = match output {

@@ -106,7 +106,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     if let Some(outcome) = &state.outcome {
         return Ok(over(run, outcome, &entries, json));
     }
-    let settings = Settings::read(home, &spec.workspace)?;
+    let settings =
+        Settings::read(home, &spec.workspace)?.with_flags(args.model.as_ref(), &args.bounds);
     let model = args.model.as_ref().unwrap_or(&spec.model);
     let stop = stop_on_ctrl_c();
     let mind = wire::mind(home, &settings, Some(model), &stop).await?;

@@ -20,6 +20,7 @@ mod forge;
 mod guests;
 mod mcp;
 mod place;
+mod remembering;
 mod runs;
 mod strategy;
 mod tmux;

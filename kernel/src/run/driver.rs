@@ -16,6 +16,7 @@ use super::{
     check,
     machine::{Machine, Next, Waiting},
     nested,
+    remembering::Remembering,
     state::{State, show},
 };
 use crate::{
@@ -48,6 +49,8 @@ pub struct Driver {
     pub instructions: String,
     /// What the workspace's repository says of itself.
     pub repository: Repository,
+    /// What is remembered of other runs, if anything is to be.
+    pub remembering: Option<Remembering>,
     /// Stops the driver, cleanly, at whatever it waits for.
     pub stop: CancellationToken,
 }
@@ -315,7 +318,7 @@ impl<'a> Drive<'a> {
     /// Does the next thing.
     pub(super) async fn step(&mut self) -> Result<Option<Ended>, DriveError> {
         match self.machine.next() {
-            Next::Record(events) => self.commit(events).await?,
+            Next::Record(events) => self.record(events).await?,
             Next::Think { request, after_ms } => self.think(request, after_ms).await?,
             Next::Act(calls) => self.act(calls).await?,
             Next::Wait(Waiting::Driver(reason)) => {
@@ -323,9 +326,20 @@ impl<'a> Drive<'a> {
                 return Ok(Some(Ended::Paused(reason)));
             }
             Next::Wait(waiting) => self.wait(waiting).await?,
-            Next::Done(outcome) => return Ok(Some(Ended::Finished(outcome))),
+            Next::Done(outcome) => {
+                self.remember().await;
+                return Ok(Some(Ended::Finished(outcome)));
+            }
         }
         Ok(None)
+    }
+
+    /// Journals what the machine decided. Steps that are not shown any more can be recalled.
+    async fn record(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
+        let before = self.machine.state().compacted_through();
+        self.commit(events).await?;
+        self.remember_steps(before).await;
+        Ok(())
     }
 
     /// Journals, then applies.
@@ -356,6 +370,15 @@ impl<'a> Drive<'a> {
         if let Some(spec) = &state.spec {
             check_workspace(&spec.workspace)?;
         }
+        let asked = match (&state.setup, &state.spec) {
+            (None, Some(spec)) => Some(spec.task.clone()),
+            _ => resumption.message.clone(),
+        };
+        let recalled = match asked {
+            Some(asked) => self.recalled(&asked).await,
+            None => None,
+        };
+        let state = self.machine.state();
         let mut tools = self.driver.toolbox.specs();
         if let Some(spec) = &state.spec {
             tools.extend(strategy::tools(spec, &self.driver.toolbox));
@@ -374,6 +397,7 @@ impl<'a> Drive<'a> {
             now.files.clone_from(&then.files);
             now.contents.clone_from(&then.contents);
         }
+        let is_new = state.setup.is_none();
         let event = match &state.setup {
             None => Event::RunStarted { setup },
             Some(before) => Event::RunResumed {
@@ -383,9 +407,14 @@ impl<'a> Drive<'a> {
                 setup: (*before != setup).then(|| Box::new(setup)),
             },
         };
-        let message = resumption.message.map(said);
-        self.commit(std::iter::once(event).chain(message).collect())
-            .await
+        let mut events = vec![event];
+        events.extend(resumption.message.map(said));
+        events.extend(recalled);
+        if is_new {
+            // What is remembered of the task comes before what is said besides.
+            events.sort_by_key(|event| matches!(event, Event::MessageReceived { .. }));
+        }
+        self.commit(events).await
     }
 
     async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
@@ -467,6 +496,9 @@ impl<'a> Drive<'a> {
             }])
             .await?;
         }
+        if waiting == Waiting::Message {
+            self.remember().await;
+        }
         let answer = tokio::select! {
             answer = self.driver.human.ask(&waiting, preview.as_deref()) => answer,
             () = self.driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
@@ -489,7 +521,11 @@ impl<'a> Drive<'a> {
                 from: Label::User,
                 ms: 0,
             },
-            (Waiting::Message, Some(Answer::Text(text))) => said(text),
+            (Waiting::Message, Some(Answer::Text(text))) => {
+                let recalled = self.recalled(&text).await;
+                let said = std::iter::once(said(text));
+                return self.commit(said.chain(recalled).collect()).await;
+            }
             _ => Event::RunPaused {
                 reason: PauseReason::Unanswered,
             },
@@ -511,6 +547,7 @@ impl<'a> Drive<'a> {
         ToolContext {
             run: self.run,
             workspace: spec.map(|spec| spec.workspace.clone()).unwrap_or_default(),
+            trust: self.machine.state().trust(),
         }
     }
 }

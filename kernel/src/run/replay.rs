@@ -97,6 +97,7 @@ impl Replay {
             | Event::RunStarted { .. }
             | Event::ChildCharged { .. }
             | Event::Compensated { .. }
+            | Event::MemoryRecalled { .. }
             | Event::ToolMade { .. }
             | Event::NestedCalled { .. }
             | Event::Unknown(_) => true,

@@ -55,7 +55,7 @@ pub(super) fn recall(
         weights,
         query.limit.saturating_mul(SPARE).min(index.rows.len()),
     );
-    hits(connection, index, query, &order)
+    hits(connection, index, query, &order, &found.meaning)
 }
 
 /// The speakers of whose names a word is asked for.
@@ -75,6 +75,7 @@ fn hits(
     index: &Index,
     query: &Query,
     order: &[Scored],
+    meaning: &[f32],
 ) -> Result<Vec<Hit>, Failure> {
     let mut hits = Vec::new();
     let mut texts = HashSet::new();
@@ -105,6 +106,7 @@ fn hits(
             id: episode.id(),
             episode,
             score: scored.score,
+            likeness: meaning.get(scored.place).copied().unwrap_or(0.0),
             why: explain(scored, order),
             around,
         });

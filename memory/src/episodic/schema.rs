@@ -17,7 +17,7 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(ORDER)];
 
 /// `words` keeps no text of its own: it is an index only. Its columns are told in `words.rs`.
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
@@ -52,6 +52,12 @@ const FIRST: &str = "
 
     CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (0);
+    ";
+
+/// How far the store was put in order: the last row that was looked at, and when importance last decayed.
+const ORDER: &str = "
+    ALTER TABLE state ADD COLUMN consolidated INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE state ADD COLUMN decayed INTEGER NOT NULL DEFAULT 0;
     ";
 
 /// Opens `memory.db` in `dir`, making both where they are missing.

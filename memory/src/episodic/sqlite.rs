@@ -7,11 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use gpak_kernel::memory::{
-    Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats, Vector,
+    Consolidated, Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats,
+    Vector,
 };
+use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{failure::Failure, fuse::Weights, index::Index, read, recall, schema, write};
+use super::{
+    consolidate, failure::Failure, fuse::Weights, index::Index, read, recall, schema, write,
+};
 use crate::embed::{Embedder, StaticEmbedder, quantise};
 
 /// Texts that are embedded and written at a time.
@@ -83,16 +87,6 @@ impl SqliteMemory {
             recall::recall(connection, index, &query, &vector, &weights)
         };
         self.read(look).await
-    }
-
-    /// Counts that these were of use to somebody, which makes them come sooner next time.
-    ///
-    /// # Errors
-    /// [`MemoryError::Store`] with what to do.
-    pub async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
-        let ids = ids.to_vec();
-        self.write(move |connection| write::used(connection, &ids))
-            .await
     }
 
     async fn write<T: Send + 'static>(
@@ -233,6 +227,17 @@ impl Memory for SqliteMemory {
         }
         let parts = records.into_iter().map(|r| (r.episode, r.uses, r.vector));
         self.keep(parts.collect()).await
+    }
+
+    async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
+        let ids = ids.to_vec();
+        self.write(move |connection| write::used(connection, &ids))
+            .await
+    }
+
+    async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError> {
+        self.write(move |connection| consolidate::consolidate(connection, now))
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, MemoryError> {

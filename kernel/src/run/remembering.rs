@@ -9,14 +9,16 @@ use std::{sync::Arc, time::Duration};
 use super::{driver::Drive, episodes};
 use crate::{
     event::{Event, RunId},
-    memory::{EpisodeId, Hit, Memory, MemoryError, Query},
+    memory::{EpisodeId, Hit, Kind, Memory, MemoryError, Query},
 };
 
 /// How long a driver waits for its memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A memory that is less like the question than this is of something else.
-const ALIKE: f32 = 0.35;
+/// How like the question a memory must be to be about it: a fact that shares words with it, anything else
+/// that does, and what shares none. Between texts that have nothing to do with each other the static
+/// embedder gives 0.3 to 0.65, the more the longer they are.
+const ALIKE: [f32; 3] = [0.42, 0.55, 0.68];
 
 /// Memories that are shown of their own accord, at most.
 const SHOWN: usize = 6;
@@ -51,7 +53,7 @@ impl Drive<'_> {
                 let state = self.machine.state();
                 let is_told = |hit: &Hit| state.recalled.iter().any(|known| known.id == hit.id);
                 let is_own = |hit: &Hit| hit.episode.origin.is_some_and(|it| it.run == run);
-                hits.retain(|hit| hit.likeness >= ALIKE && !is_told(hit) && !is_own(hit));
+                hits.retain(|hit| is_about(hit) && !is_told(hit) && !is_own(hit));
                 (!hits.is_empty()).then(|| event(hits, None))
             }
             Err(why) => Some(event(Vec::new(), Some(why.to_string()))),
@@ -122,6 +124,18 @@ impl Remembering {
         }
         self.memory.remember(episodes).await.map(drop)
     }
+}
+
+/// Whether a hit is about the question, and not just the nearest there is.
+fn is_about(hit: &Hit) -> bool {
+    let [fact, worded, bare] = ALIKE;
+    let shares_words = hit.why.iter().any(|why| why.by == "words");
+    hit.likeness
+        >= match (shares_words, hit.episode.kind) {
+            (true, Kind::Semantic) => fact,
+            (true, _) => worded,
+            (false, _) => bare,
+        }
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, MemoryError>>) -> Result<T, MemoryError> {

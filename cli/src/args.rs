@@ -465,7 +465,14 @@ pub enum MemoryCommand {
     },
     /// Put in order what is new: merge what says the same, end what is not true any more, let what is never
     /// used matter less
-    Consolidate,
+    Consolidate {
+        /// And let this model find facts in the latest runs, as `provider/name` or `embedded`
+        #[arg(short, long, value_name = "MODEL")]
+        model: Option<String>,
+        /// So many of the latest runs
+        #[arg(long, default_value_t = 10, requires = "model")]
+        runs: usize,
+    },
     /// Count what is remembered
     Stats,
     /// Write memories as JSON, one a line, with their vectors

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod facts;
+
 use crate::{
     event::RunId,
     label::{Label, serde_as_text},

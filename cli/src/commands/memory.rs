@@ -1,5 +1,7 @@
 //! `gpak memory`.
 
+mod facts;
+
 use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Read, Write},
@@ -47,7 +49,13 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
         MemoryCommand::Forget { ids, namespace } => {
             forget(&open(home)?, ids, namespace, json).await
         }
-        MemoryCommand::Consolidate => consolidate(&open(home)?, json).await,
+        MemoryCommand::Consolidate { model, runs } => {
+            let memory = open(home)?;
+            if let Some(model) = model {
+                facts::find(home, &memory, &model, runs, json).await?;
+            }
+            consolidate(&memory, json).await
+        }
         MemoryCommand::Stats => stats(&open(home)?, json).await,
         MemoryCommand::Export { namespace, output } => {
             export(&open(home)?, namespace, output.as_deref(), json).await

@@ -240,3 +240,29 @@ fn a_memory_that_cannot_be_opened_stops_no_run() {
     let said = second(&place, &[]);
     assert!(said.err.contains("nothing is remembered"), "{}", said.err);
 }
+
+#[test]
+fn a_model_finds_facts_in_runs_that_are_over_once() {
+    let place = Place::new();
+    first(&place);
+    let fact = "The staging server of the harbour is reached through port 7431.";
+    let model = place.script(&[when("7431", call("keep_facts", json!({"facts": [fact]})))]);
+    let consolidate = || {
+        place
+            .gpak(&["memory", "consolidate", "--model", &model])
+            .with_code(0)
+    };
+    assert!(consolidate().out.contains(fact));
+    let found = place.gpak(&[
+        "memory",
+        "search",
+        "--json",
+        "--kind",
+        "semantic",
+        "harbour port",
+    ]);
+    let hit: serde_json::Value = serde_json::from_str(found.out.lines().next().unwrap()).unwrap();
+    assert_eq!(hit["episode"]["text"], fact);
+    assert_eq!(hit["episode"]["label"], "tool:read_file");
+    assert!(!consolidate().out.contains(fact));
+}

@@ -57,6 +57,8 @@ pub enum Command {
     /// What is remembered: add, search, list, show, forget, stats, export, import, bench
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Be driven by an editor, over standard input and output (Agent Client Protocol)
+    Acp(AcpArgs),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
     /// The settings, and where each came from
@@ -188,6 +190,21 @@ pub struct ChatArgs {
         reason = "clap shows the doc comment of a flattened field"
     )]
     pub place: Place,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub bounds: Bounds,
+}
+
+/// `gpak acp`
+#[derive(Debug, Args)]
+pub struct AcpArgs {
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
 
     #[command(flatten)]
     #[allow(

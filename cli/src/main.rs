@@ -1,5 +1,6 @@
 //! The front door of gpak: the command line. The only place that wires parts together.
 
+mod acp;
 mod args;
 mod bench;
 mod chat;
@@ -77,6 +78,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Run(args) => commands::run::run(&home, args, json).await,
         Command::Chat(args) => chat::chat(&home, args, json).await,
+        Command::Acp(args) => acp::acp(&home, args).await,
         Command::Resume(args) => commands::run::resume(&home, args, json).await,
         Command::Runs(command) => commands::runs::runs(&home, command, json).await,
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,

@@ -50,6 +50,12 @@ pub enum ApiSetting {
 #[serde(transparent)]
 pub struct Secret(String);
 
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Secret {
     /// The text itself.
     pub fn expose(&self) -> &str {

@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod acp;
 mod bad_input;
 mod chat;
 mod chat_terminal;

@@ -202,7 +202,7 @@ fn what_needs_leave_is_asked_of_the_editor_and_a_no_is_a_no() {
     let write = call("write_file", json!({"path": "b.txt", "content": "new\n"}));
     let script = [
         write.clone(),
-        when("denied", json!({"text": "as you like"})),
+        when("user", json!({"text": "as you like"})),
         when("do it", write),
         finish("written"),
     ];

@@ -17,11 +17,10 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND)];
 
-/// `words` keeps no text of its own: it is an index only. Its columns are told in `words.rs`.
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
-/// `forgotten` counts deletions, so that other processes know that what they hold is stale.
+/// What else there is, the second migration takes away.
 const FIRST: &str = "
     PRAGMA application_id = 0x6770616D;
 
@@ -52,6 +51,18 @@ const FIRST: &str = "
 
     CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (0);
+    ";
+
+/// Words are found in memory now (`postings.rs`): FTS5 was most of the time of a recall and of a write.
+/// `gone` has the rows that were forgotten, and `generation` counts changes to rows that were there before, so
+/// that who holds an index catches up with it. `store` tells this file from any other.
+const SECOND: &str = "
+    DROP TABLE words;
+    DROP TABLE state;
+    DROP INDEX episodes_by_conversation;
+    CREATE TABLE gone (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
+    CREATE TABLE state (store BLOB NOT NULL, generation INTEGER NOT NULL) STRICT;
+    INSERT INTO state VALUES (randomblob(16), 0);
     ";
 
 /// Opens `memory.db` in `dir`, making both where they are missing.

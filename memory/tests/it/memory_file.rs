@@ -91,7 +91,7 @@ fn a_file_of_a_newer_gpak_or_another_program_is_left_alone() {
     };
     set("PRAGMA user_version = 99");
     assert!(refusal().contains("newer gpak"));
-    set("PRAGMA user_version = 1; PRAGMA application_id = 7");
+    set("PRAGMA user_version = 2; PRAGMA application_id = 7");
     assert!(refusal().contains("another program"));
     std::fs::write(&file, "this is no database, but a text that is long enough").unwrap();
     assert!(refusal().contains("damaged"));
@@ -168,12 +168,6 @@ async fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     assert!(all.len() >= acknowledged.len() && acknowledged.len() >= 100);
     assert!(all.iter().all(|record| record.vector.is_some()));
     let file = Connection::open(dir.path().join("memory.db")).unwrap();
-    let indexed: i64 = file
-        .query_row("SELECT count(*) FROM words", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(usize::try_from(indexed).unwrap(), all.len());
-    file.execute_batch("INSERT INTO words (words) VALUES ('integrity-check')")
-        .unwrap();
     let whole: String = file
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();

@@ -137,7 +137,7 @@ pub(super) fn order(found: &[Found<'_>], weights: &Weights, keep: usize) -> Vec<
             .map(|(found, total)| by_session(found, total))
             .collect()
     };
-    let session = Span::over(sessions.iter().flatten().copied());
+    let session = Span::over(sessions.iter().flatten());
     let session_of = |part: usize, at: usize| {
         let fit = sessions.get(part).and_then(|fits| fits.get(at));
         fit.map_or(0.0, |fit| weights.session * session.level(*fit))
@@ -186,15 +186,25 @@ struct Span {
 }
 
 impl Span {
-    fn over(values: impl Iterator<Item = f32>) -> Self {
-        let none = Self {
-            low: f32::INFINITY,
-            high: f32::NEG_INFINITY,
-        };
-        values.fold(none, |span, value| Self {
-            low: span.low.min(value),
-            high: span.high.max(value),
-        })
+    const NONE: Self = Self {
+        low: f32::INFINITY,
+        high: f32::NEG_INFINITY,
+    };
+
+    fn add(&mut self, value: f32) {
+        // Unlike `f32::min` these are one instruction each.
+        if value < self.low {
+            self.low = value;
+        }
+        if value > self.high {
+            self.high = value;
+        }
+    }
+
+    fn over<'a>(values: impl Iterator<Item = &'a f32>) -> Self {
+        let mut span = Self::NONE;
+        values.for_each(|value| span.add(*value));
+        span
     }
 
     /// Where a value is between them, from 0 to 1.
@@ -212,17 +222,18 @@ struct Scale {
 
 impl Scale {
     fn of(found: &[Found<'_>]) -> Self {
-        let over = |value: fn(&Candidate) -> f32| {
-            Span::over(found.iter().flat_map(|f| f.candidates.iter().map(value)))
+        let mut scale = Self {
+            words: Span::NONE,
+            meaning: Span::NONE,
+            context: Span::NONE,
         };
-        Self {
-            words: Span {
-                low: 0.0,
-                ..over(|candidate| candidate.words)
-            },
-            meaning: over(|candidate| candidate.meaning),
-            context: over(|candidate| candidate.context),
+        for candidate in found.iter().flat_map(|found| &found.candidates) {
+            scale.words.add(candidate.words);
+            scale.meaning.add(candidate.meaning);
+            scale.context.add(candidate.context);
         }
+        scale.words.low = 0.0;
+        scale
     }
 }
 
@@ -272,38 +283,55 @@ impl Best {
     }
 }
 
+/// A candidate that may be kept: its score, its row in the file, its part, and its place among the
+/// candidates.
+type Choice = (f32, i64, usize, usize);
+
+fn by_score(a: &Choice, b: &Choice) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
 /// The first `keep` by score, with their parts and places among the candidates.
 fn choose(found: &[Found<'_>], totals: &[Vec<f32>], keep: usize) -> Vec<(usize, usize, Scored)> {
-    let mut all = Vec::new();
+    let mut all: Vec<Choice> = Vec::new();
+    let mut floor = 0.0;
     for (part, (found, totals)) in found.iter().zip(totals).enumerate() {
         for (at, (candidate, score)) in found.candidates.iter().zip(totals).enumerate() {
-            let Some(row) = found.part.rows.get(candidate.place as usize) else {
+            if *score <= 0.0 || *score < floor {
                 continue;
-            };
-            if *score > 0.0 {
-                all.push((*score, row.id, part, at, candidate.place));
+            }
+            let row = found.part.rows.get(candidate.place as usize);
+            all.push((*score, row.map_or(0, |row| row.id), part, at));
+            if all.len() >= 2 * keep.max(1) {
+                floor = cut(&mut all, keep);
             }
         }
     }
-    let better = |a: &(f32, i64, usize, usize, u32), b: &(f32, i64, usize, usize, u32)| {
-        b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-    };
-    if all.len() > keep {
-        all.select_nth_unstable_by(keep, better);
-        all.truncate(keep);
-    }
-    all.sort_by(better);
-    let scored = |(score, id, part, at, place)| {
+    cut(&mut all, keep);
+    all.sort_by(by_score);
+    let scored = |(score, id, part, at): Choice| {
+        let candidate = found.get(part)?.candidates.get(at)?;
         let scored = Scored {
             part,
-            place,
+            place: candidate.place,
             id,
             score,
             parts: Vec::new(),
         };
-        (part, at, scored)
+        Some((part, at, scored))
     };
-    all.into_iter().map(scored).collect()
+    all.into_iter().filter_map(scored).collect()
+}
+
+/// Drops all but the first `keep`. Answers the lowest score that is left.
+fn cut(all: &mut Vec<Choice>, keep: usize) -> f32 {
+    if all.len() > keep {
+        all.select_nth_unstable_by(keep, by_score);
+        all.truncate(keep);
+    }
+    all.iter()
+        .map(|choice| choice.0)
+        .fold(f32::INFINITY, f32::min)
 }
 
 /// One of the best, with the episode.

@@ -23,7 +23,7 @@ fn part(a: &[i8], b: &[i8]) -> i32 {
 }
 
 #[inline(always)]
-fn all(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) {
+fn all(query: &[i8], vectors: &[i8], each: &mut impl FnMut(i32)) {
     for vector in vectors.chunks_exact(query.len().max(1)) {
         each(product(query, vector));
     }
@@ -31,7 +31,7 @@ fn all(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) {
 
 /// Calls `each` with the sum of products of `query` and each of the `vectors`, which are as long and follow
 /// one another.
-pub(super) fn dots(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) {
+pub(super) fn dots(query: &[i8], vectors: &[i8], each: &mut impl FnMut(i32)) {
     #[cfg(target_arch = "x86_64")]
     if wide::run(query, vectors, each) {
         return;
@@ -57,7 +57,7 @@ mod wide {
 
     /// Whether the processor has wider registers; then it is done.
     #[inline]
-    pub(super) fn run(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) -> bool {
+    pub(super) fn run(query: &[i8], vectors: &[i8], each: &mut impl FnMut(i32)) -> bool {
         if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
             // SAFETY: the processor has what the function is compiled for.
             unsafe { avx512(query, vectors, each) };
@@ -72,12 +72,12 @@ mod wide {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn avx512(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) {
+    fn avx512(query: &[i8], vectors: &[i8], each: &mut impl FnMut(i32)) {
         super::all(query, vectors, each);
     }
 
     #[target_feature(enable = "avx2")]
-    fn avx2(query: &[i8], vectors: &[i8], each: &mut dyn FnMut(i32)) {
+    fn avx2(query: &[i8], vectors: &[i8], each: &mut impl FnMut(i32)) {
         super::all(query, vectors, each);
     }
 }

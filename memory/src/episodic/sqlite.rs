@@ -56,9 +56,9 @@ struct Inner {
 /// Connections that are kept for the next readers.
 const READERS: usize = 4;
 
-/// Up to so many episodes of a namespace are all compared with a question and all ranked, which takes 2 ms and 4 ms
-/// for so many. Of more, those are ranked that words and sketches of the vectors find.
-const EXACT: usize = 100_000;
+/// Up to so many episodes of a namespace are all compared with a question and all ranked, which takes 1 ms and
+/// 2 ms for so many. Of more, those are ranked that words and sketches of the vectors find.
+const EXACT: usize = 50_000;
 
 impl SqliteMemory {
     /// Opens `memory.db` in the folder `dir` with the embedder that is compiled in, making both where
@@ -91,7 +91,7 @@ impl SqliteMemory {
         })))
     }
 
-    /// Compares a question with all episodes of a namespace up to so many, in place of 100,000.
+    /// Compares a question with all episodes of a namespace up to so many, in place of 50,000.
     pub fn exact_up_to(&self, episodes: usize) {
         self.0.exact.store(episodes, Relaxed);
     }

@@ -4,7 +4,11 @@
 //! that are written without spaces between words are cut into pairs of characters. Terms are kept as
 //! hashes, so that what indexes them holds no text.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use gpak_kernel::memory::Episode;
 use rust_stemmers::{Algorithm, Stemmer};
@@ -36,22 +40,43 @@ fn hash(term: &str) -> Term {
     })
 }
 
+/// Words of which the terms are remembered by each thread that makes terms.
+const KNOWN: usize = 50_000;
+
+/// What is known of a word: its term, and whether it is in every text.
+type Known = (Term, bool);
+
+thread_local! {
+    /// Stemming takes longer than all else here, and most words come again.
+    static KNOWN_WORDS: RefCell<HashMap<String, Known>> = RefCell::default();
+}
+
 /// The terms of a text in order, each as often as it is there; without those that are everywhere, unless
 /// it has no others.
 pub(super) fn terms(text: &str) -> Vec<Term> {
     let end = text.floor_char_boundary(LONGEST);
-    let words = words(text.get(..end).unwrap_or_default());
-    let telling: Vec<&String> = words
-        .iter()
-        .filter(|word| !STOP.contains(word.as_str()))
-        .collect();
-    let stemmer = Stemmer::create(Algorithm::English);
-    let term = |word: &str| hash(&stemmer.stem(word));
-    if telling.is_empty() {
-        words.iter().map(|word| term(word)).collect()
-    } else {
-        telling.iter().map(|word| term(word)).collect()
-    }
+    let mut all = Vec::new();
+    KNOWN_WORDS.with_borrow_mut(|known| {
+        if known.len() > KNOWN {
+            known.clear();
+        }
+        words(text.get(..end).unwrap_or_default(), &mut |word| {
+            all.push(match known.get(word) {
+                Some(term) => *term,
+                None => {
+                    let stem = Stemmer::create(Algorithm::English).stem(word);
+                    let term = (hash(&stem), STOP.contains(word));
+                    known.insert(word.to_owned(), term);
+                    term
+                }
+            });
+        });
+    });
+    let telling = all.iter().any(|(_, everywhere)| !everywhere);
+    let kept = all
+        .into_iter()
+        .filter(|(_, everywhere)| !(telling && *everywhere));
+    kept.map(|(term, _)| term).collect()
 }
 
 /// The terms of a question, once each.
@@ -68,35 +93,35 @@ pub(super) fn asked(text: &str) -> Vec<Term> {
     once
 }
 
-/// The words of a text in small letters, without accents.
-fn words(text: &str) -> Vec<String> {
-    let plain: String = if text.is_ascii() {
-        text.to_ascii_lowercase()
-    } else {
-        let bare = text.nfkd().filter(|c| !is_combining_mark(*c));
-        bare.flat_map(char::to_lowercase).collect()
-    };
-    let mut words = Vec::new();
-    for word in plain.split(|c: char| !c.is_alphanumeric()) {
-        if word.is_ascii() || !word.contains(is_unspaced) {
-            if !word.is_empty() {
-                words.push(word.to_owned());
-            }
-            continue;
-        }
-        pairs(word, &mut words);
+/// Calls `each` with the words of a text in small letters, without accents.
+fn words(text: &str, each: &mut impl FnMut(&str)) {
+    if text.is_ascii() {
+        let small = text.to_ascii_lowercase();
+        let parts = small.split(|c: char| !c.is_ascii_alphanumeric());
+        return parts.filter(|word| !word.is_empty()).for_each(each);
     }
-    words
+    let bare = text.nfkd().filter(|c| !is_combining_mark(*c));
+    let small: String = bare.flat_map(char::to_lowercase).collect();
+    let parts = small.split(|c: char| !c.is_alphanumeric());
+    for word in parts.filter(|word| !word.is_empty()) {
+        if word.contains(is_unspaced) {
+            pairs(word, each);
+        } else {
+            each(word);
+        }
+    }
 }
 
 /// Cuts a word with characters of an unspaced script into pairs of those and runs of others.
-fn pairs(word: &str, words: &mut Vec<String>) {
+fn pairs(word: &str, each: &mut impl FnMut(&str)) {
     let characters: Vec<char> = word.chars().collect();
     for run in characters.chunk_by(|a, b| is_unspaced(*a) == is_unspaced(*b)) {
-        if run.first().is_some_and(|c| is_unspaced(*c)) && run.len() > 1 {
-            words.extend(run.windows(2).map(|pair| pair.iter().collect::<String>()));
-        } else {
-            words.push(run.iter().collect());
+        let width = match run.first() {
+            Some(c) if is_unspaced(*c) && run.len() > 1 => 2,
+            _ => run.len(),
+        };
+        for part in run.windows(width) {
+            each(&part.iter().collect::<String>());
         }
     }
 }
@@ -135,21 +160,21 @@ pub(super) fn of_episode(episode: &Episode) -> (Vec<(Term, Counts)>, u16) {
         (speaker, |counts| &mut counts.speaker),
         (date, |counts| &mut counts.date),
     ];
-    let mut all: Vec<(Term, Counts)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for (terms, field) in fields {
-        for term in terms {
-            let place = *places.entry(term).or_insert_with(|| {
-                all.push((term, Counts::default()));
-                all.len() - 1
-            });
-            if let Some((_, counts)) = all.get_mut(place) {
-                let count = field(counts);
-                *count = count.saturating_add(1);
-            }
+    let mut single: Vec<(Term, Field)> = fields
+        .into_iter()
+        .flat_map(|(terms, field)| terms.into_iter().map(move |term| (term, field)))
+        .collect();
+    single.sort_by_key(|(term, _)| *term);
+    let count = |same: &[(Term, Field)]| {
+        let mut counts = Counts::default();
+        for (_, field) in same {
+            let count = field(&mut counts);
+            *count = count.saturating_add(1);
         }
-    }
-    (all, length)
+        Some((same.first()?.0, counts))
+    };
+    let groups = single.chunk_by(|(a, _), (b, _)| a == b);
+    (groups.filter_map(count).collect(), length)
 }
 
 /// Words in the sentences of a text that are not questions, up to `most`. What asks says little.

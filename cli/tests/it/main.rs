@@ -19,6 +19,7 @@ mod embedded;
 mod forge;
 mod guests;
 mod mcp;
+mod memory;
 mod place;
 mod runs;
 mod strategy;

@@ -134,22 +134,22 @@ fn best_by_words(words: &[f32], mut scored: Vec<u32>, admits: impl Fn(u32) -> bo
 /// The places of the nearest rows.
 fn nearest(part: &Part, direction: &Direction, admits: impl Fn(u32) -> bool) -> Vec<u32> {
     let mut best = Best::new(BY_MEANING);
-    let mut offer = |like: f32, place: u32| {
-        if admits(place) {
-            best.offer(Near { like, place });
-        }
-    };
     match &part.sketch {
         Some(sketch) => {
-            let mut near = sketch.nearest(&direction.values, LOOKED_AT);
+            let mut near = sketch.nearest(&direction.values, LOOKED_AT, &admits);
             near.sort_unstable_by_key(|near| near.place);
             for near in near {
-                offer(part.like(direction, near.place), near.place);
+                best.offer(Near {
+                    like: part.like(direction, near.place),
+                    ..near
+                });
             }
         }
         None => {
             for (like, place) in part.all_like(direction).into_iter().zip(0..) {
-                offer(like, place);
+                if best.wants(like) && admits(place) {
+                    best.offer(Near { like, place });
+                }
             }
         }
     }

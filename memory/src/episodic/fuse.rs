@@ -102,6 +102,9 @@ const TURNS: usize = 3;
 /// Stated words after which more make no difference.
 const STATED: usize = 40;
 
+/// Differences of likeness that count in full, however few candidates there are.
+const NARROW: f32 = 0.2;
+
 /// Days after which lateness counts half.
 const HALF_LIFE: f32 = 30.0;
 
@@ -121,7 +124,7 @@ pub(super) struct Scored {
 pub(super) fn order(found: &[Found<'_>], weights: &Weights, keep: usize) -> Vec<Scored> {
     let scale = Scale::of(found);
     let base = |candidate: &Candidate| {
-        weights.words * scale.words.level(candidate.words)
+        weights.words * scale.words.part(candidate.words)
             + weights.meaning * scale.meaning.level(candidate.meaning)
             + weights.context * scale.context.level(candidate.context)
     };
@@ -156,12 +159,16 @@ pub(super) fn order(found: &[Found<'_>], weights: &Weights, keep: usize) -> Vec<
             *total += session_of(part, at) + speaker_of(found, candidate);
         }
     }
-    let chosen = choose(found, &totals, keep);
+    let is_found = |candidate: &Candidate| {
+        let by_vectors = weights.meaning.max(weights.context) > 0.0;
+        (weights.words > 0.0 && candidate.words > 0.0) || (by_vectors && candidate.meaning > 0.0)
+    };
+    let chosen = choose(found, &totals, keep, is_found);
     let explained = |(part, at, mut scored): (usize, usize, Scored)| {
         let found = found.get(part)?;
         let candidate = found.candidates.get(at)?;
         scored.parts = vec![
-            ("words", weights.words * scale.words.level(candidate.words)),
+            ("words", weights.words * scale.words.part(candidate.words)),
             (
                 "meaning",
                 weights.meaning * scale.meaning.level(candidate.meaning),
@@ -207,9 +214,14 @@ impl Span {
         span
     }
 
-    /// Where a value is between them, from 0 to 1.
+    /// Where a value is between them, from 0 to 1 if they are far enough apart to tell anything.
     fn level(&self, value: f32) -> f32 {
-        (value - self.low) / (self.high - self.low).max(f32::MIN_POSITIVE)
+        (value - self.low) / (self.high - self.low).max(NARROW)
+    }
+
+    /// What part of the highest it is.
+    fn part(&self, value: f32) -> f32 {
+        value / self.high.max(f32::MIN_POSITIVE)
     }
 }
 
@@ -232,7 +244,6 @@ impl Scale {
             scale.meaning.add(candidate.meaning);
             scale.context.add(candidate.context);
         }
-        scale.words.low = 0.0;
         scale
     }
 }
@@ -291,13 +302,19 @@ fn by_score(a: &Choice, b: &Choice) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// The first `keep` by score, with their parts and places among the candidates.
-fn choose(found: &[Found<'_>], totals: &[Vec<f32>], keep: usize) -> Vec<(usize, usize, Scored)> {
+/// The first `keep` by score of those that anything has found, with their parts and places among the
+/// candidates.
+fn choose(
+    found: &[Found<'_>],
+    totals: &[Vec<f32>],
+    keep: usize,
+    is_found: impl Fn(&Candidate) -> bool,
+) -> Vec<(usize, usize, Scored)> {
     let mut all: Vec<Choice> = Vec::new();
-    let mut floor = 0.0;
+    let mut floor = f32::NEG_INFINITY;
     for (part, (found, totals)) in found.iter().zip(totals).enumerate() {
         for (at, (candidate, score)) in found.candidates.iter().zip(totals).enumerate() {
-            if *score <= 0.0 || *score < floor {
+            if *score < floor || !is_found(candidate) {
                 continue;
             }
             let row = found.part.rows.get(candidate.place as usize);

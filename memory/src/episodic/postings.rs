@@ -13,21 +13,21 @@ use super::{
     words::{Counts, Term},
 };
 
-/// What a term counts in each place that it can be in.
+/// What a term counts in each place that it can be in. Fitted, as `B`, on the first two conversations of LoCoMo.
 mod weight {
-    pub(super) const TEXT: f32 = 1.5;
+    pub(super) const TEXT: f32 = 1.2;
     pub(super) const CAPTION: f32 = 1.0;
     pub(super) const SPEAKER: f32 = 1.0;
-    pub(super) const DATE: f32 = 0.5;
+    pub(super) const DATE: f32 = 0.8;
     /// In the text or caption of the turn before, of the one before that, and of the one after.
     pub(super) const BEFORE: f32 = 0.8;
-    pub(super) const BEFORE2: f32 = 0.3;
+    pub(super) const BEFORE2: f32 = 0.5;
     pub(super) const AFTER: f32 = 0.3;
 }
 
 /// BM25's own two numbers: how soon more of a term adds nothing, and how much long texts are held back.
 const K1: f32 = 1.2;
-const B: f32 = 0.75;
+const B: f32 = 0.9;
 
 /// A term that more episodes than this have is left out if it is also in more than one of [`COMMON`]: it
 /// costs the most and tells the least.

@@ -1,6 +1,10 @@
 //! The file: opening it, its tables, and how older ones become them.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::Duration,
+};
 
 use gpak_kernel::memory::MemoryError;
 use rusqlite::Connection;
@@ -99,6 +103,17 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
         ))
         .into());
     }
+    if version < known {
+        let _lock = lock(path)?;
+        configure(&mut connection)?;
+        migrate(&mut connection, path)?;
+    } else {
+        configure(&mut connection)?;
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &mut Connection) -> Result<(), Failure> {
     connection.execute_batch(
         "PRAGMA page_size = 8192;
          PRAGMA journal_mode = WAL;
@@ -108,13 +123,23 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
          PRAGMA cache_size = -65536;",
     )?;
     connection.set_prepared_statement_cache_capacity(32);
-    if version < known {
-        migrate(&mut connection, path)?;
-    }
-    Ok(connection)
+    Ok(())
 }
 
-/// Several processes may come here at once; the one that waited finds it done.
+/// Waits until nobody else makes or migrates the file; they are done when what this gives is dropped.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let path = path.with_extension("lock");
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|e| {
+        let path = path.display();
+        MemoryError::Store(format!(
+            "{path} cannot be locked ({e}); make its folder writable, or set GPAK_HOME to one that is"
+        ))
+        .into()
+    })
+}
+
+/// The one that waited for another finds it done.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let migrated = Migrations::from_slice(MIGRATIONS).to_latest(connection);
     migrated.map_err(|error| match error {

@@ -117,16 +117,21 @@ impl Sketch {
         crate::embed::quantise(&shadow)
     }
 
-    /// The places of about the nearest `count` rows.
-    pub(super) fn nearest(&self, vector: &[i8], count: usize) -> Vec<Near> {
+    /// The places of about the nearest `count` rows of those that are admitted.
+    pub(super) fn nearest(
+        &self,
+        vector: &[i8],
+        count: usize,
+        admits: impl Fn(u32) -> bool,
+    ) -> Vec<Near> {
         let mut best = Best::new(count);
         let mut units = self.units.iter().zip(0..);
         scan::dots(&self.shadow(vector), &self.shadows, &mut |product| {
             if let Some((unit, place)) = units.next() {
-                best.offer(Near {
-                    like: product as f32 * unit,
-                    place,
-                });
+                let like = product as f32 * unit;
+                if best.wants(like) && admits(place) {
+                    best.offer(Near { like, place });
+                }
             }
         });
         best.take()
@@ -214,10 +219,16 @@ impl Best {
         }
     }
 
+    /// Whether so like a row may be among the best.
+    #[inline]
+    pub(super) fn wants(&self, like: f32) -> bool {
+        like > self.floor
+    }
+
     /// Rows are offered in the order of their places.
     #[inline]
     pub(super) fn offer(&mut self, near: Near) {
-        if near.like > self.floor {
+        if self.wants(near.like) {
             self.near.push(near);
             if self.near.len() >= 2 * self.most.max(1) {
                 self.cut();
@@ -270,7 +281,7 @@ mod tests {
         let sketch = sketch(&rows);
         let mut found = 0;
         for question in vectors(50, 2) {
-            let near = sketch.nearest(&question, 400);
+            let near = sketch.nearest(&question, 400, |_| true);
             assert_eq!(near.len(), 400);
             let like = |place: &usize| {
                 let row = &rows[*place];

@@ -506,11 +506,21 @@ pub enum MemoryCommand {
         /// The file
         file: PathBuf,
     },
-    /// Measure how much of what is looked for is found, on conversations in LoCoMo's format
+    /// Measure how much of what is looked for is found, or how fast
+    #[command(group = clap::ArgGroup::new("what").required(true))]
     Bench {
-        /// The file, as in `locomo10.json`
-        #[arg(long, value_name = "FILE")]
-        dataset: PathBuf,
+        /// How much is found: conversations in LoCoMo's format, as in `locomo10.json`
+        #[arg(long, value_name = "FILE", group = "what")]
+        dataset: Option<PathBuf>,
+        /// How fast: so many made-up episodes
+        #[arg(long, value_name = "EPISODES", group = "what")]
+        synthetic: Option<usize>,
+        /// What the made-up episodes are made from
+        #[arg(long, default_value_t = 1, conflicts_with = "dataset")]
+        seed: u64,
+        /// The folder for the store of the bench, which must be empty [default: one that is removed afterwards]
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
 }
 

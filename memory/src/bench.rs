@@ -2,6 +2,8 @@
 //!
 //! Each turn becomes an episode; each conversation has a namespace of its own in one store. A question
 //! counts by the share of its evidence turns that are among the first hits. No model answers anything.
+//!
+//! [`synthetic`] measures how fast that is with very many episodes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::episodic::{SqliteMemory, Weights};
+
+pub mod synthetic;
 
 /// Hits that are asked for.
 const DEPTH: usize = 20;

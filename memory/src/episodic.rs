@@ -1,20 +1,27 @@
 //! Episodes: what agents remember across runs.
 //!
-//! [`SqliteMemory`] keeps them in one file, `memory.db`: the texts, an index of their words, and their
-//! vectors, which are written in one transaction and so are always of one mind. Any number of processes
-//! may use the file at once.
+//! [`SqliteMemory`] keeps them in one file, `memory.db`: the texts and their vectors, which are written in one
+//! transaction and so are always of one mind. Any number of processes may use the file at once. What recall
+//! looks in is made of it and held in memory: postings of terms, vectors, and of very many vectors
+//! sketches.
 //!
 //! Recall looks by words (BM25 over a turn and its neighbours) and by meaning (vectors), sums what both
 //! say with what the speaker and the rest of the conversation say, and orders the best again by time,
 //! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
 
+mod cache;
 mod consolidate;
 mod failure;
+mod find;
 mod fuse;
 mod index;
+mod part;
+mod postings;
 mod read;
 mod recall;
+mod scan;
 mod schema;
+mod sketch;
 mod sqlite;
 mod time;
 mod words;

@@ -5,7 +5,7 @@ mod facts;
 use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use gpak_kernel::{
@@ -61,7 +61,12 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
             export(&open(home)?, namespace, output.as_deref(), json).await
         }
         MemoryCommand::Import { file } => import(&open(home)?, &file, json).await,
-        MemoryCommand::Bench { dataset } => measure(&dataset, json).await,
+        MemoryCommand::Bench {
+            dataset,
+            synthetic,
+            seed,
+            folder,
+        } => measure(dataset, synthetic.unwrap_or(0), seed, folder, json).await,
     }
 }
 
@@ -331,18 +336,67 @@ async fn import(memory: &SqliteMemory, path: &Path, json: bool) -> Result<u8, Fa
     Ok(DONE)
 }
 
-async fn measure(dataset: &Path, json: bool) -> Result<u8, Failure> {
+async fn measure(
+    dataset: Option<PathBuf>,
+    episodes: usize,
+    seed: u64,
+    folder: Option<PathBuf>,
+    json: bool,
+) -> Result<u8, Failure> {
+    let temporary = tempfile::tempdir()
+        .map_err(|why| Failure::new(format!("no folder can be made for the bench: {why}")))?;
+    let folder = folder.unwrap_or_else(|| temporary.path().to_owned());
+    if std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()) {
+        return Err(Failure::usage(format!(
+            "{} is not empty; the bench needs a folder of its own",
+            folder.display()
+        )));
+    }
+    match dataset {
+        Some(dataset) => measure_finding(&dataset, &folder, json).await,
+        None => measure_speed(&folder, episodes, seed, json).await,
+    }
+}
+
+async fn measure_speed(
+    folder: &Path,
+    episodes: usize,
+    seed: u64,
+    json: bool,
+) -> Result<u8, Failure> {
+    let speed = bench::synthetic::run(folder, episodes, seed).await?;
+    if json {
+        print_json(&speed);
+        return Ok(DONE);
+    }
+    let (cold, warm) = speed.first_recall_ms;
+    let (median, high, longest) = speed.latency_ms;
+    println!(
+        "remembered    {} episodes, {:.0} a second",
+        speed.episodes, speed.episodes_per_second
+    );
+    println!(
+        "first recall  {cold:.0} ms from the store alone, {warm:.0} ms with the index in its file"
+    );
+    println!(
+        "recall        {median:.1} ms (median), {high:.1} ms (95th percentile), {longest:.1} ms (longest)"
+    );
+    println!(
+        "found         {:.3} of the turns asked for, {:.4} of the exact nearest ten, by vectors",
+        speed.found_10, speed.vector_recall_10
+    );
+    println!("on disk       {} bytes", speed.bytes);
+    Ok(DONE)
+}
+
+async fn measure_finding(dataset: &Path, folder: &Path, json: bool) -> Result<u8, Failure> {
     let text = std::fs::read_to_string(dataset).map_err(file(dataset))?;
     let failed = |error: bench::BenchError| match error {
         bench::BenchError::Format(_) => Failure::usage(error.to_string()),
         bench::BenchError::Memory(error) => error.into(),
     };
     let conversations = bench::read(&text).map_err(failed)?;
-    let folder = tempfile::tempdir()
-        .map_err(|why| Failure::new(format!("no folder can be made for the bench: {why}")))?;
-    let report = bench::run(folder.path(), &conversations)
-        .await
-        .map_err(failed)?;
+    let report = bench::run(folder, &conversations).await.map_err(failed)?;
     if json {
         print_json(&report);
         return Ok(DONE);

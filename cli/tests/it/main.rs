@@ -20,6 +20,7 @@ mod embedded;
 mod forge;
 mod guests;
 mod mcp;
+mod memory;
 mod place;
 mod remembering;
 mod runs;

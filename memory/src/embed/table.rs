@@ -59,6 +59,14 @@ impl StaticEmbedder {
         })?;
         Ok(SHARED.get_or_init(|| Self(Arc::new(table))).clone())
     }
+
+    /// The words that are tokens, the common ones first.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words: Vec<(String, u32)> = self.0.model.get_vocab().into_iter().collect();
+        words.retain(|(word, _)| word.chars().all(char::is_alphanumeric));
+        words.sort_by_key(|(_, id)| *id);
+        words.into_iter().map(|(word, _)| word).collect()
+    }
 }
 
 impl Table {

@@ -13,12 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
-use super::{failure::Failure, read::parse, words};
+use super::{failure::Failure, read::parse};
 
 /// New episodes that are looked at in one go; the rest is left for the next.
 const AT_A_TIME: i64 = 500;
-/// Earlier ones that a new one is compared with.
-const LIKE: usize = 30;
 /// Of all words of two texts, the part that both must have to say the same.
 const SAME: f32 = 0.9;
 /// Words of what a thing is said to be; more make it a story, and no value.
@@ -45,18 +43,20 @@ struct Stored {
     uses: i64,
 }
 
-/// Looks at what is new.
+/// Looks at what is new. `like` gives the rows of episodes with the same words as one, nearest first.
 pub(super) fn consolidate(
     connection: &mut Connection,
     now: Timestamp,
+    like: impl Fn(&Episode) -> Vec<i64>,
 ) -> Result<Consolidated, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut done = Consolidated::default();
+    let mut retagged = false;
     for row in new_rows(&transaction)? {
         done.looked_at += 1;
         // An earlier one of the batch may have changed it.
         if let Some(stored) = stored(&transaction, row)? {
-            settle(&transaction, stored, now, &mut done)?;
+            retagged |= settle(&transaction, stored, &like, now, &mut done)?;
         }
         transaction.execute("UPDATE state SET consolidated = ?1", [row])?;
     }
@@ -66,9 +66,9 @@ pub(super) fn consolidate(
         |row| row.get::<_, i64>(0),
     )? as u64;
     done.decayed = decay(&transaction, now)?;
-    if !done.merged.is_empty() || !done.superseded.is_empty() || done.decayed > 0 {
-        // Other processes must read again what they hold.
-        transaction.execute("UPDATE state SET forgotten = forgotten + 1", [])?;
+    if retagged {
+        // Tags are all that an index knows of what changed here: who holds one must read it again.
+        transaction.execute("UPDATE state SET generation = generation + 1", [])?;
     }
     transaction.commit()?;
     Ok(done)
@@ -93,19 +93,19 @@ fn stored(transaction: &Transaction<'_>, row: i64) -> Result<Option<Stored>, Fai
     Ok(Some(Stored { row, episode, uses }))
 }
 
-/// Settles how a new episode stands to those like it.
+/// Settles how a new episode stands to those like it. Answers whether it has other tags now.
 fn settle(
     transaction: &Transaction<'_>,
     mut new: Stored,
+    like: &impl Fn(&Episode) -> Vec<i64>,
     now: Timestamp,
     done: &mut Consolidated,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let tags = new.episode.tags.len();
     if new.episode.valid_to.is_some() {
-        return Ok(());
+        return Ok(false);
     }
-    let asked = words::words_of(&new.episode.text);
-    let namespace = Some(new.episode.namespace.as_str());
-    for (row, _) in words::search(transaction, &asked, namespace, LIKE)? {
+    for row in like(&new.episode) {
         if row >= new.row {
             continue;
         }
@@ -134,10 +134,10 @@ fn settle(
         write(transaction, &old)?;
         write(transaction, &new)?;
         if new.episode.valid_to.is_some() {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    Ok(new.episode.tags.len() > tags)
 }
 
 fn are_of_a_kind(a: &Episode, b: &Episode) -> bool {

@@ -1,165 +1,88 @@
-//! What recall scans: the vectors of all episodes and what orders them, in memory.
+//! What recall looks in: all episodes of the file, in memory, each namespace apart.
 //!
-//! The scan is exact: every vector of a namespace is compared. Rows come in the order of their ids, and
-//! never change, so that a store that grew is caught up with by reading what is new.
+//! A store that grew, or of which something was forgotten, is caught up with by reading what is new.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gpak_kernel::memory::Episode;
-use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::embed::quantise;
+use super::part::Part;
 
-/// A number for each of many names, so that rows are compared by numbers.
-#[derive(Default)]
-pub(super) struct Names(HashMap<String, u32>);
-
-impl Names {
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.0.get(name) {
-            return *number;
-        }
-        let number = self.0.len() as u32;
-        self.0.insert(name.to_owned(), number);
-        number
-    }
-
-    /// The number of `name`, if any row has it.
-    pub(super) fn get(&self, name: &str) -> Option<u32> {
-        self.0.get(name).copied()
-    }
-
-    /// All names and their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.0.iter().map(|(name, number)| (name.as_str(), *number))
-    }
+/// How far a file was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Changes to what was there before; -1 if nothing was read yet.
+    pub(super) generation: i64,
+    /// The last row.
+    pub(super) row: i64,
+    /// The last deletion.
+    pub(super) gone: i64,
 }
 
-/// What is known of an episode without reading it.
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) namespace: u32,
-    pub(super) conversation: Option<u32>,
-    pub(super) speaker: Option<u32>,
-    pub(super) at: Timestamp,
-    pub(super) importance: f32,
-    pub(super) uses: u64,
-    /// The place in the index of the turns before and after it in its conversation.
-    pub(super) before: Option<u32>,
-    pub(super) after: Option<u32>,
-    /// One over the length of its vector; 0 for one that says nothing.
-    unit: f32,
-}
-
-/// All rows and their vectors.
-#[derive(Default)]
+/// The episodes by namespace.
 pub(super) struct Index {
-    pub(super) rows: Vec<Row>,
-    vectors: Vec<i8>,
-    dimension: usize,
-    pub(super) namespaces: Names,
-    pub(super) speakers: Names,
-    conversations: Names,
-    /// The last turn of each conversation of each namespace.
-    ends: HashMap<(u32, u32), u32>,
-    /// Deletions when this was read.
-    pub(super) forgotten: i64,
+    pub(super) parts: BTreeMap<String, Part>,
+    pub(super) dimension: usize,
+    pub(super) mark: Mark,
+    /// Rows when it was last written to, or read from, its own file.
+    pub(super) written: usize,
 }
 
 impl Index {
-    /// An index of vectors of that many dimensions.
-    pub(super) fn new(dimension: usize, forgotten: i64) -> Self {
+    /// An index of vectors of that many dimensions that has read nothing.
+    pub(super) fn new(dimension: usize) -> Self {
         Self {
+            parts: BTreeMap::new(),
             dimension,
-            forgotten,
-            ..Self::default()
+            mark: Mark {
+                generation: -1,
+                ..Mark::default()
+            },
+            written: 0,
         }
     }
 
-    /// How many numbers its vectors have.
-    pub(super) fn dimension(&self) -> usize {
-        self.dimension
-    }
-
-    /// The id of the last row.
-    pub(super) fn last(&self) -> i64 {
-        self.rows.last().map_or(0, |row| row.id)
-    }
-
-    /// Adds the next row. A vector of another shape counts as none.
-    pub(super) fn push(&mut self, id: i64, episode: &Episode, uses: u64, vector: &[i8]) {
-        let place = self.rows.len() as u32;
-        let namespace = self.namespaces.number(&episode.namespace);
-        let speaker = episode.speaker.as_deref();
-        let conversation = episode.conversation.as_deref();
-        let conversation = conversation.map(|name| self.conversations.number(name));
-        let before = conversation.and_then(|name| self.ends.insert((namespace, name), place));
-        if let Some(row) = before.and_then(|before| self.rows.get_mut(before as usize)) {
-            row.after = Some(place);
+    /// Adds the next row.
+    pub(super) fn push(&mut self, id: i64, episode: &Episode, vector: &[i8]) {
+        if !self.parts.contains_key(&episode.namespace) {
+            let part = Part::new(self.dimension);
+            self.parts.insert(episode.namespace.clone(), part);
         }
-        let start = self.vectors.len();
-        self.vectors.resize(start + self.dimension, 0);
-        let mut unit = 0.0;
-        if vector.len() == self.dimension
-            && let Some(room) = self.vectors.get_mut(start..)
-        {
-            room.copy_from_slice(vector);
-            let square = dot(vector, vector);
-            unit = if square > 0 {
-                1.0 / (square as f32).sqrt()
-            } else {
-                0.0
-            };
+        if let Some(part) = self.parts.get_mut(&episode.namespace) {
+            part.push(id, episode, vector);
         }
-        self.rows.push(Row {
-            id,
-            namespace,
-            conversation,
-            speaker: speaker.map(|name| self.speakers.number(name)),
-            at: episode.at,
-            importance: episode.importance,
-            uses,
-            before,
-            after: None,
-            unit,
-        });
+        self.mark.row = id;
     }
 
-    /// The place of the row of that id.
-    pub(super) fn place(&self, id: i64) -> Option<usize> {
-        self.rows.binary_search_by_key(&id, |row| row.id).ok()
+    /// Forgets the row of that id.
+    pub(super) fn forget(&mut self, id: i64) {
+        let _ = self.parts.values_mut().any(|part| part.forget(id));
     }
 
-    /// The cosine of the angle between the query and each row; 0 for rows of other namespaces.
-    pub(super) fn compare(&self, query: &[f32], namespace: Option<u32>) -> Vec<f32> {
-        let query = quantise(query);
-        let square = dot(&query, &query);
-        if square == 0 || query.len() != self.dimension {
-            return vec![0.0; self.rows.len()];
+    /// The parts of that namespace, or all.
+    pub(super) fn parts_of(&self, namespace: Option<&str>) -> Vec<&Part> {
+        match namespace {
+            Some(name) => self.parts.get(name).into_iter().collect(),
+            None => self.parts.values().collect(),
         }
-        let unit = 1.0 / (square as f32).sqrt();
-        let vectors = self.vectors.chunks_exact(self.dimension);
-        let rows = self.rows.iter().zip(vectors);
-        rows.map(|(row, vector)| {
-            if namespace.is_some_and(|wanted| wanted != row.namespace) {
-                return 0.0;
-            }
-            dot(&query, vector) as f32 * unit * row.unit
-        })
-        .collect()
     }
-}
 
-/// The sum of products. Written so that the compiler uses the wide registers: products of bytes fit into
-/// 16 bits, and 32 of them are summed at a time.
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    let (a, a_rest) = a.as_chunks::<32>();
-    let (b, b_rest) = b.as_chunks::<32>();
-    let product = |(a, b): (&i8, &i8)| i32::from(i16::from(*a) * i16::from(*b));
-    let whole: i32 = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| a.iter().zip(b).map(product).sum::<i32>())
-        .sum();
-    whole + a_rest.iter().zip(b_rest).map(product).sum::<i32>()
+    /// Makes sketches of what has grown beyond `exact` rows.
+    pub(super) fn sketch(&mut self, exact: usize) {
+        for part in self.parts.values_mut() {
+            part.make_sketch(exact);
+        }
+    }
+
+    /// Rows that it holds, the forgotten among them.
+    pub(super) fn rows(&self) -> usize {
+        self.parts.values().map(|part| part.rows.len()).sum()
+    }
+
+    /// Whether so much was forgotten that it should be read anew.
+    pub(super) fn is_worn(&self) -> bool {
+        let dead: usize = self.parts.values().map(|part| part.dead).sum();
+        dead > 1000 && dead > self.rows() / 4
+    }
 }

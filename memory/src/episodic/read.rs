@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use gpak_kernel::memory::{Episode, EpisodeId, Filter, MemoryError, Record, Stats, Vector};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{failure::Failure, index::Index};
+use super::{
+    failure::Failure,
+    index::{Index, Mark},
+};
 
 /// Reads an episode's JSON.
 pub(super) fn parse(body: &str) -> Result<Episode, Failure> {
@@ -22,11 +25,14 @@ pub(super) fn get(connection: &Connection, id: EpisodeId) -> Result<Option<Episo
     body.optional()?.map(|body| parse(&body)).transpose()
 }
 
-/// The episode in that row.
-pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<Episode>, Failure> {
-    let mut select = connection.prepare_cached("SELECT body FROM episodes WHERE id = ?1")?;
-    let body = select.query_row([row], |row| row.get::<_, String>(0));
-    body.optional()?.map(|body| parse(&body)).transpose()
+/// The episode in that row, and how often it was used.
+pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<(Episode, u64)>, Failure> {
+    let mut select = connection.prepare_cached("SELECT body, uses FROM episodes WHERE id = ?1")?;
+    let found = select.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)));
+    let Some((body, uses)): Option<(String, i64)> = found.optional()? else {
+        return Ok(None);
+    };
+    Ok(Some((parse(&body)?, uses.try_into().unwrap_or(0))))
 }
 
 /// Those that the filter lets through, latest first.
@@ -103,31 +109,54 @@ fn checked(sum: Vec<u8>, data: Vec<u8>) -> Vec<i8> {
     data.iter().map(|byte| byte.cast_signed()).collect()
 }
 
+/// How far the file goes.
+pub(super) fn mark(connection: &Connection) -> Result<Mark, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT generation, (SELECT max(id) FROM episodes), (SELECT max(seq) FROM gone) FROM state",
+    )?;
+    let mark = select.query_row([], |row| {
+        Ok(Mark {
+            generation: row.get(0)?,
+            row: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
+            gone: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
+        })
+    })?;
+    Ok(mark)
+}
+
 /// Brings the index to what is in the file now. Vectors of other embedders are left out.
 pub(super) fn catch_up(
-    connection: &Connection,
+    connection: &mut Connection,
     index: &mut Index,
     embedder: &str,
 ) -> Result<(), Failure> {
-    let forgotten = connection.query_row("SELECT forgotten FROM state", [], |row| row.get(0))?;
-    if index.forgotten != forgotten {
-        *index = Index::new(index.dimension(), forgotten);
+    // One look at one state of the file, whoever writes meanwhile.
+    let transaction = connection.transaction()?;
+    let now = mark(&transaction)?;
+    if index.mark.generation != now.generation || index.is_worn() {
+        *index = Index::new(index.dimension);
+        index.mark = Mark { row: 0, ..now };
     }
-    let mut select = connection.prepare_cached(
-        "SELECT episodes.id, body, uses, sum, data FROM episodes
+    let mut select = transaction.prepare_cached("SELECT row FROM gone WHERE seq > ?1")?;
+    let mut rows = select.query([index.mark.gone])?;
+    while let Some(row) = rows.next()? {
+        index.forget(row.get(0)?);
+    }
+    let mut select = transaction.prepare_cached(
+        "SELECT episodes.id, body, sum, data FROM episodes
          LEFT JOIN vectors ON vectors.id = episodes.id AND embedder = ?2
          WHERE episodes.id > ?1 ORDER BY episodes.id",
     )?;
-    let mut rows = select.query(params![index.last(), embedder])?;
+    let mut rows = select.query(params![index.mark.row, embedder])?;
     while let Some(row) = rows.next()? {
-        let body: String = row.get(1)?;
-        let vector = match row.get::<_, Option<Vec<u8>>>(3)? {
-            Some(sum) => checked(sum, row.get(4)?),
+        let body = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let vector = match row.get::<_, Option<Vec<u8>>>(2)? {
+            Some(sum) => checked(sum, row.get(3)?),
             None => Vec::new(),
         };
-        let uses = row.get::<_, i64>(2)?.try_into().unwrap_or(0);
-        index.push(row.get(0)?, &parse(&body)?, uses, &vector);
+        index.push(row.get(0)?, &parse(body)?, &vector);
     }
+    index.mark = now;
     Ok(())
 }
 

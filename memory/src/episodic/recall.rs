@@ -1,4 +1,4 @@
-//! One recall: ask the retrievers, order what they found, and make hits of the best.
+//! One recall: find candidates, order them, and make hits of the best.
 
 use std::collections::HashSet;
 
@@ -7,111 +7,153 @@ use rusqlite::Connection;
 
 use super::{
     failure::Failure,
-    fuse::{Found, Scored, Weights, explain},
+    find::{Found, find},
+    fuse::{self, AGAIN, Loaded, Scored, Weights},
     index::Index,
+    part::{Direction, NONE, Part, Row},
     read, time, words,
 };
 
-/// Matches by words that are looked at.
-const BY_WORDS: usize = 1000;
+/// Places in the order that are looked at for each hit that is wanted, since some have the same text or do
+/// not fit into the budget.
+const SPARE: usize = 4;
 
-/// Places in the order that are looked at for each hit that is wanted, since filters leave some out.
-const SPARE: usize = 20;
+/// Episodes that a new one is compared with when the store is put in order.
+const LIKE: usize = 30;
 
 /// Bytes that count as a token.
 const TOKEN: usize = 4;
 
-/// What fits the query, with its vector.
+/// What fits the query, with its vector. Parts of up to `exact` rows are looked through whole.
 pub(super) fn recall(
     connection: &Connection,
     index: &Index,
     query: &Query,
     vector: &[f32],
     weights: &Weights,
+    exact: usize,
 ) -> Result<Vec<Hit>, Failure> {
     let filter = &query.filter;
-    let namespace = match &filter.namespace {
-        None => None,
-        Some(name) => match index.namespaces.get(name) {
-            None => return Ok(Vec::new()),
-            number => number,
-        },
-    };
-    let asked = words::words_of(&query.text);
-    let found = words::search(connection, &asked, filter.namespace.as_deref(), BY_WORDS)?;
-    let placed = found
+    let asked = words::asked(&query.text);
+    let direction = Direction::of(vector);
+    let parts = index.parts_of(filter.namespace.as_deref());
+    let found: Vec<Found<'_>> = parts
         .iter()
-        .filter_map(|(id, score)| Some((index.place(*id)?, *score)));
-    let found = Found {
-        index,
-        namespace,
-        words: placed.collect(),
-        meaning: index.compare(vector, namespace),
-        speakers: named(index, &asked),
-        time: time::told(&query.text, query.now),
-        now: query.now,
-    };
-    let order = found.order(
-        weights,
-        query.limit.saturating_mul(SPARE).min(index.rows.len()),
-    );
-    hits(connection, index, query, &order, &found.meaning)
-}
-
-/// The speakers of whose names a word is asked for.
-fn named(index: &Index, asked: &[String]) -> Vec<u32> {
-    let is_asked = |name: &str| {
-        words::words_of(name)
-            .iter()
-            .any(|word| asked.contains(word))
-    };
-    let speakers = index.speakers.iter().filter(|(name, _)| is_asked(name));
-    speakers.map(|(_, number)| number).collect()
-}
-
-/// The first of the order that the filter lets through and the budget has room for, each text once.
-fn hits(
-    connection: &Connection,
-    index: &Index,
-    query: &Query,
-    order: &[Scored],
-    meaning: &[f32],
-) -> Result<Vec<Hit>, Failure> {
-    let mut hits = Vec::new();
-    let mut texts = HashSet::new();
-    let mut room = query
-        .tokens
-        .map_or(usize::MAX, |tokens| tokens.saturating_mul(TOKEN));
-    for scored in order {
-        if hits.len() >= query.limit {
+        .map(|part| find(part, &asked, &direction, part.sieve(filter).as_ref(), exact))
+        .collect();
+    let keep = query.limit.saturating_mul(SPARE).max(AGAIN);
+    let order = fuse::order(&found, weights, keep);
+    let (head, tail) = order.split_at(order.len().min(AGAIN));
+    let mut best = Vec::with_capacity(head.len());
+    for scored in head {
+        best.extend(load(connection, scored, query)?);
+    }
+    let time = time::told(&query.text, query.now);
+    fuse::again(&mut best, weights, query.now, time.as_ref());
+    let mut hits = Hits::new(query);
+    for loaded in &best {
+        if hits.is_full() {
             break;
         }
-        let Some(row) = index.rows.get(scored.place) else {
-            continue;
-        };
-        // Forgotten since the index was read: not a hit any more.
-        let Some(episode) = read::at_row(connection, row.id)? else {
-            continue;
-        };
-        if !query.filter.admits(&episode) || !texts.insert(plain(&episode)) {
-            continue;
+        hits.offer(connection, &found, loaded, &best)?;
+    }
+    for scored in tail {
+        if hits.is_full() {
+            break;
         }
-        let around = around(connection, index, query, scored.place)?;
-        let size: usize = std::iter::once(&episode).chain(&around).map(size).sum();
-        let Some(left) = room.checked_sub(size) else {
-            continue;
+        if let Some(mut loaded) = load(connection, scored, query)? {
+            loaded.scored.parts.retain(|(_, value)| *value != 0.0);
+            hits.offer(connection, &found, &loaded, &best)?;
+        }
+    }
+    Ok(hits.hits)
+}
+
+/// The rows of the namespace's episodes that share the most telling words with one, nearest first.
+pub(super) fn like(index: &Index, episode: &Episode) -> Vec<i64> {
+    let asked = words::asked(&episode.text);
+    let nowhere = Direction::of(&[]);
+    let parts = index.parts_of(Some(&episode.namespace));
+    let found: Vec<Found<'_>> = parts
+        .iter()
+        .map(|part| find(part, &asked, &nowhere, None, 0))
+        .collect();
+    let order = fuse::order(&found, &Weights::WORDS, LIKE);
+    order.iter().map(|scored| scored.id).collect()
+}
+
+/// The episode of a candidate; nothing if it was forgotten since the index was read, or if the filter does
+/// not let it through.
+fn load(
+    connection: &Connection,
+    scored: &Scored,
+    query: &Query,
+) -> Result<Option<Loaded>, Failure> {
+    let found = read::at_row(connection, scored.id)?;
+    let admitted = found.filter(|(episode, _)| query.filter.admits(episode));
+    Ok(admitted.map(|(episode, uses)| Loaded {
+        scored: scored.clone(),
+        episode,
+        uses,
+    }))
+}
+
+/// Hits as they are chosen: each text once, and within the budget.
+struct Hits<'a> {
+    query: &'a Query,
+    hits: Vec<Hit>,
+    texts: HashSet<String>,
+    /// Bytes that are left of the budget.
+    room: usize,
+}
+
+impl<'a> Hits<'a> {
+    fn new(query: &'a Query) -> Self {
+        let tokens = query.tokens;
+        Self {
+            query,
+            hits: Vec::new(),
+            texts: HashSet::new(),
+            room: tokens.map_or(usize::MAX, |tokens| tokens.saturating_mul(TOKEN)),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.hits.len() >= self.query.limit
+    }
+
+    fn offer(
+        &mut self,
+        connection: &Connection,
+        found: &[Found<'_>],
+        loaded: &Loaded,
+        best: &[Loaded],
+    ) -> Result<(), Failure> {
+        let Loaded {
+            scored, episode, ..
+        } = loaded;
+        if !self.texts.insert(plain(episode)) {
+            return Ok(());
+        }
+        let around = match found.get(scored.part) {
+            Some(found) => around(connection, found.part, self.query, scored.place)?,
+            None => Vec::new(),
         };
-        room = left;
-        hits.push(Hit {
+        let size: usize = std::iter::once(episode).chain(&around).map(size).sum();
+        let Some(left) = self.room.checked_sub(size) else {
+            return Ok(());
+        };
+        self.room = left;
+        self.hits.push(Hit {
             id: episode.id(),
-            episode,
+            episode: episode.clone(),
             score: scored.score,
-            likeness: meaning.get(scored.place).copied().unwrap_or(0.0),
-            why: explain(scored, order),
+            likeness: scored.likeness,
+            why: fuse::explain(scored, best),
             around,
         });
+        Ok(())
     }
-    Ok(hits)
 }
 
 /// The text without what does not make it another one.
@@ -131,30 +173,27 @@ fn size(episode: &Episode) -> usize {
 /// The turns before and after the one at `place`, that the filter lets through, in order.
 fn around(
     connection: &Connection,
-    index: &Index,
+    part: &Part,
     query: &Query,
-    place: usize,
+    place: u32,
 ) -> Result<Vec<Episode>, Failure> {
-    let mut places = Vec::new();
-    let mut at = place;
-    for _ in 0..query.neighbours {
-        let Some(before) = index.rows.get(at).and_then(|row| row.before) else {
-            break;
+    let follow = |link: fn(&Row) -> u32| {
+        let next = move |place: &u32| {
+            let row = part.rows.get(*place as usize)?;
+            Some(link(row)).filter(|place| *place != NONE)
         };
-        at = before as usize;
-        places.insert(0, at);
-    }
-    at = place;
-    for _ in 0..query.neighbours {
-        let Some(after) = index.rows.get(at).and_then(|row| row.after) else {
-            break;
-        };
-        at = after as usize;
-        places.push(at);
-    }
+        let places = std::iter::successors(Some(place), next);
+        places.skip(1).take(query.neighbours)
+    };
+    let mut places: Vec<u32> = follow(|row| row.before).collect();
+    places.reverse();
+    places.extend(follow(|row| row.after));
     let mut turns = Vec::new();
-    for row in places.iter().filter_map(|place| index.rows.get(*place)) {
-        turns.extend(read::at_row(connection, row.id)?);
+    for row in places
+        .iter()
+        .filter_map(|place| part.rows.get(*place as usize))
+    {
+        turns.extend(read::at_row(connection, row.id)?.map(|(episode, _)| episode));
     }
     turns.retain(|turn| query.filter.admits(turn));
     Ok(turns)

@@ -1,6 +1,10 @@
 //! The file: opening it, its tables, and how older ones become them.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::Duration,
+};
 
 use gpak_kernel::memory::MemoryError;
 use rusqlite::Connection;
@@ -17,11 +21,10 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(ORDER)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(ORDER)];
 
-/// `words` keeps no text of its own: it is an index only. Its columns are told in `words.rs`.
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
-/// `forgotten` counts deletions, so that other processes know that what they hold is stale.
+/// What else there is, the second migration takes away.
 const FIRST: &str = "
     PRAGMA application_id = 0x6770616D;
 
@@ -52,6 +55,18 @@ const FIRST: &str = "
 
     CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (0);
+    ";
+
+/// Words are found in memory now (`postings.rs`): FTS5 was most of the time of a recall and of a write.
+/// `gone` has the rows that were forgotten, and `generation` counts changes to rows that were there before, so
+/// that who holds an index catches up with it. `store` tells this file from any other.
+const SECOND: &str = "
+    DROP TABLE words;
+    DROP TABLE state;
+    DROP INDEX episodes_by_conversation;
+    CREATE TABLE gone (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
+    CREATE TABLE state (store BLOB NOT NULL, generation INTEGER NOT NULL) STRICT;
+    INSERT INTO state VALUES (randomblob(16), 0);
     ";
 
 /// How far the store was put in order: the last row that was looked at, and when importance last decayed.
@@ -94,6 +109,17 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
         ))
         .into());
     }
+    if version < known {
+        let _lock = lock(path)?;
+        configure(&mut connection)?;
+        migrate(&mut connection, path)?;
+    } else {
+        configure(&mut connection)?;
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &mut Connection) -> Result<(), Failure> {
     connection.execute_batch(
         "PRAGMA page_size = 8192;
          PRAGMA journal_mode = WAL;
@@ -103,13 +129,23 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
          PRAGMA cache_size = -65536;",
     )?;
     connection.set_prepared_statement_cache_capacity(32);
-    if version < known {
-        migrate(&mut connection, path)?;
-    }
-    Ok(connection)
+    Ok(())
 }
 
-/// Several processes may come here at once; the one that waited finds it done.
+/// Waits until nobody else makes or migrates the file; they are done when what this gives is dropped.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let path = path.with_extension("lock");
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|e| {
+        let path = path.display();
+        MemoryError::Store(format!(
+            "{path} cannot be locked ({e}); make its folder writable, or set GPAK_HOME to one that is"
+        ))
+        .into()
+    })
+}
+
+/// The one that waited for another finds it done.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let migrated = Migrations::from_slice(MIGRATIONS).to_latest(connection);
     migrated.map_err(|error| match error {

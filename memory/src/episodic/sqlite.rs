@@ -2,7 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
 };
 
 use async_trait::async_trait;
@@ -14,7 +18,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
-    consolidate, failure::Failure, fuse::Weights, index::Index, read, recall, schema, write,
+    cache::{self, Origin},
+    consolidate,
+    failure::Failure,
+    fuse::Weights,
+    index::Index,
+    read, recall, schema, write,
 };
 use crate::embed::{Embedder, StaticEmbedder, quantise};
 
@@ -26,17 +35,33 @@ const LARGEST: usize = 1 << 20;
 
 /// A memory in one SQLite file. Clones share it.
 ///
-/// Work is done on tokio's blocking threads, one that writes and one that reads at a time. Every method may
+/// Work is done on tokio's blocking threads, one that writes at a time and any number that read. Every method may
 /// be dropped at any await: what had begun is then finished.
 #[derive(Clone)]
 pub struct SqliteMemory(Arc<Inner>);
 
 struct Inner {
+    dir: PathBuf,
     path: PathBuf,
     embedder: Arc<dyn Embedder>,
     writer: Mutex<Connection>,
-    reader: Mutex<(Connection, Index)>,
+    /// Connections that nobody reads with at present.
+    readers: Mutex<Vec<Connection>>,
+    /// Held while somebody reads; alone by who forgets: a reader would keep the old pages in the log.
+    reading: RwLock<()>,
+    index: Arc<RwLock<Index>>,
+    /// Who writes the index to its own file, if somebody does.
+    saver: Mutex<Option<JoinHandle<()>>>,
+    /// Rows of a namespace up to which all are compared.
+    exact: AtomicUsize,
 }
+
+/// Connections that are kept for the next readers.
+const READERS: usize = 4;
+
+/// Up to so many episodes of a namespace are all compared with a question and all ranked, which takes 1 ms and
+/// 2 ms for so many. Of more, those are ranked that words and sketches of the vectors find.
+const EXACT: usize = 50_000;
 
 impl SqliteMemory {
     /// Opens `memory.db` in the folder `dir` with the embedder that is compiled in, making both where
@@ -57,12 +82,21 @@ impl SqliteMemory {
         let writer = schema::open(dir)?;
         let reader = schema::open(dir)?;
         Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
             path: dir.join(schema::FILE),
             writer: Mutex::new(writer),
-            // Stale from the start, so that the first recall reads it.
-            reader: Mutex::new((reader, Index::new(embedder.dimension(), -1))),
+            readers: Mutex::new(vec![reader]),
+            reading: RwLock::new(()),
+            index: Arc::new(RwLock::new(Index::new(embedder.dimension()))),
+            saver: Mutex::new(None),
+            exact: AtomicUsize::new(EXACT),
             embedder,
         })))
+    }
+
+    /// Compares a question with all episodes of a namespace up to so many, in place of 50,000.
+    pub fn exact_up_to(&self, episodes: usize) {
+        self.0.exact.store(episodes, Relaxed);
     }
 
     /// What fits the query by other weights than recall's own, to see what each part is worth.
@@ -80,13 +114,14 @@ impl SqliteMemory {
             .embed(std::slice::from_ref(&query.text))
             .await?;
         let vector = vector.into_iter().next().unwrap_or_default();
-        let embedder = self.0.embedder.id().to_owned();
         let query = query.clone();
-        let look = move |connection: &mut Connection, index: &mut Index| {
-            read::catch_up(connection, index, &embedder)?;
-            recall::recall(connection, index, &query, &vector, &weights)
-        };
-        self.read(look).await
+        let inner = Arc::clone(&self.0);
+        self.read(move |connection| {
+            let index = inner.index(connection)?;
+            let exact = inner.exact.load(Relaxed);
+            recall::recall(connection, &index, &query, &vector, &weights, exact)
+        })
+        .await
     }
 
     async fn write<T: Send + 'static>(
@@ -103,13 +138,23 @@ impl SqliteMemory {
 
     async fn read<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Connection, &mut Index) -> Result<T, Failure> + Send + 'static,
+        job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, MemoryError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            let mut reader = inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let (connection, index) = &mut *reader;
-            job(connection, index).map_err(|failure| failure.about(&inner.path))
+            let reading = inner.reading.read().unwrap_or_else(PoisonError::into_inner);
+            let idle = inner.readers().pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => schema::open(&inner.dir)?,
+            };
+            let done = job(&mut connection).map_err(|failure| failure.about(&inner.path));
+            let mut readers = inner.readers();
+            if readers.len() < READERS {
+                readers.push(connection);
+            }
+            drop(reading);
+            done
         })
         .await
     }
@@ -168,6 +213,66 @@ impl SqliteMemory {
     }
 }
 
+impl Inner {
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index, as the file is now.
+    fn index(&self, connection: &mut Connection) -> Result<RwLockReadGuard<'_, Index>, Failure> {
+        let now = read::mark(connection)?;
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        if index.mark == now {
+            return Ok(index);
+        }
+        drop(index);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let (embedder, dimension) = (self.embedder.id(), self.embedder.dimension());
+        if index.mark.generation != now.generation {
+            let origin = Origin::of(connection, embedder, dimension)?;
+            if let Some(loaded) = cache::load(&self.dir, &origin, now) {
+                *index = loaded;
+            }
+        }
+        read::catch_up(connection, &mut index, embedder)?;
+        index.sketch(self.exact.load(Relaxed));
+        if cache::is_due(&index) {
+            self.save(&mut index, Origin::of(connection, embedder, dimension)?);
+        }
+        Ok(RwLockWriteGuard::downgrade(index))
+    }
+
+    /// Has the index written to its file by another thread, if that has nothing to do.
+    fn save(&self, index: &mut Index, origin: Origin) {
+        let mut saver = self.saver.lock().unwrap_or_else(PoisonError::into_inner);
+        if saver.as_ref().is_some_and(|saver| !saver.is_finished()) {
+            return;
+        }
+        index.written = index.rows();
+        let (shared, dir) = (Arc::clone(&self.index), self.dir.clone());
+        *saver = Some(std::thread::spawn(move || {
+            let saved = schema::open(&dir).and_then(|mut connection| {
+                let index = shared.read().unwrap_or_else(PoisonError::into_inner);
+                let saved = cache::save(&dir, &mut connection, origin, &index);
+                saved.map_err(|failure| failure.about(&dir.join(schema::FILE)))
+            });
+            if let Err(error) = saved {
+                tracing::warn!("the index of the memory was not written: {error}");
+            }
+        }));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let saver = self.saver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(saver) = saver.take() {
+            // What it could not do, it has told.
+            let _ = saver.join();
+        }
+    }
+}
+
 #[async_trait]
 impl Memory for SqliteMemory {
     async fn remember(&self, episodes: Vec<Episode>) -> Result<Vec<Kept>, MemoryError> {
@@ -180,13 +285,12 @@ impl Memory for SqliteMemory {
     }
 
     async fn get(&self, id: EpisodeId) -> Result<Option<Episode>, MemoryError> {
-        self.read(move |connection, _| read::get(connection, id))
-            .await
+        self.read(move |connection| read::get(connection, id)).await
     }
 
     async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<Episode>, MemoryError> {
         let filter = filter.clone();
-        self.read(move |connection, _| read::list(connection, &filter, limit))
+        self.read(move |connection| read::list(connection, &filter, limit))
             .await
     }
 
@@ -195,10 +299,16 @@ impl Memory for SqliteMemory {
         // The reader waits: a reading connection would keep the old pages in the log.
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            let reader = inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let reading = inner
+                .reading
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = write::forget(&mut writer, &ids);
-            drop(reader);
+            if gone.as_ref().is_ok_and(|gone| *gone > 0) {
+                cache::remove(&inner.dir);
+            }
+            drop(reading);
             gone.map_err(|failure| failure.about(&inner.path))
         })
         .await
@@ -211,7 +321,7 @@ impl Memory for SqliteMemory {
         limit: usize,
     ) -> Result<Vec<Record>, MemoryError> {
         let filter = filter.clone();
-        self.read(move |connection, _| read::export(connection, &filter, after, limit))
+        self.read(move |connection| read::export(connection, &filter, after, limit))
             .await
     }
 
@@ -236,13 +346,17 @@ impl Memory for SqliteMemory {
     }
 
     async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError> {
-        self.write(move |connection| consolidate::consolidate(connection, now))
-            .await
+        let inner = Arc::clone(&self.0);
+        self.write(move |connection| {
+            let index = inner.index(connection)?;
+            consolidate::consolidate(connection, now, |episode| recall::like(&index, episode))
+        })
+        .await
     }
 
     async fn stats(&self) -> Result<Stats, MemoryError> {
         let path = self.0.path.clone();
-        self.read(move |connection, _| read::stats(connection, &path))
+        self.read(move |connection| read::stats(connection, &path))
             .await
     }
 }

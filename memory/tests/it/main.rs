@@ -12,6 +12,7 @@ mod fixture;
 mod growth;
 mod memory_bench;
 mod memory_file;
+mod memory_index;
 mod processes;
 mod remember;
 mod same;

@@ -91,7 +91,7 @@ fn a_file_of_a_newer_gpak_or_another_program_is_left_alone() {
     };
     set("PRAGMA user_version = 99");
     assert!(refusal().contains("newer gpak"));
-    set("PRAGMA user_version = 1; PRAGMA application_id = 7");
+    set("PRAGMA user_version = 2; PRAGMA application_id = 7");
     assert!(refusal().contains("another program"));
     std::fs::write(&file, "this is no database, but a text that is long enough").unwrap();
     assert!(refusal().contains("damaged"));
@@ -168,14 +168,121 @@ async fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     assert!(all.len() >= acknowledged.len() && acknowledged.len() >= 100);
     assert!(all.iter().all(|record| record.vector.is_some()));
     let file = Connection::open(dir.path().join("memory.db")).unwrap();
-    let indexed: i64 = file
-        .query_row("SELECT count(*) FROM words", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(usize::try_from(indexed).unwrap(), all.len());
-    file.execute_batch("INSERT INTO words (words) VALUES ('integrity-check')")
-        .unwrap();
     let whole: String = file
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
     assert_eq!(whole, "ok");
+    // What was acknowledged is found by its own word, and by its vector, which is of its text.
+    for id in acknowledged.iter().step_by(7) {
+        let text = memory.get(*id).await.unwrap().unwrap().text;
+        let ask = Query::new(text.rsplit(' ').next().unwrap(), "", Timestamp::UNIX_EPOCH);
+        let hits = memory.recall(&ask).await.unwrap();
+        assert_eq!(hits[0].id, *id);
+        let found_by = |by: &str| hits[0].why.iter().any(|why| why.by == by);
+        assert!(found_by("words") && found_by("meaning"));
+    }
+}
+
+/// Remembers turns of its own, and one that its rivals remember, too.
+#[tokio::test]
+#[ignore = "run by several_processes_remember_at_once"]
+async fn child_remembers_among_rivals() {
+    let memory = SqliteMemory::open(&given_dir()).unwrap();
+    let me = std::process::id() as usize * 1000;
+    for number in 0..40 {
+        let kept = memory
+            .remember(vec![turn(me + number), turn(number)])
+            .await
+            .unwrap();
+        assert!(kept[0].new);
+        let ask = Query::new(
+            format!("xylophone{}", me + number),
+            "",
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(memory.recall(&ask).await.unwrap()[0].id, kept[0].id);
+    }
+}
+
+#[tokio::test]
+async fn several_processes_remember_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // They make the file as well.
+    let rivals: Vec<_> = (0..4)
+        .map(|_| {
+            let mut rival = in_a_process("memory_file::child_remembers_among_rivals", dir.path());
+            rival.stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut rival in rivals {
+        assert!(rival.wait().unwrap().success());
+    }
+    let memory = SqliteMemory::open(dir.path()).unwrap();
+    let all = memory
+        .export(&Filter::default(), None, usize::MAX)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), 4 * 40 + 40);
+    assert!(all.iter().all(|record| record.vector.is_some()));
+}
+
+#[tokio::test]
+async fn a_reader_that_holds_old_pages_is_told_of_and_they_go_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = SqliteMemory::open(dir.path()).unwrap();
+    let mut secret = turn(1);
+    secret.text = "the password is Quetzalcoatl7".to_owned();
+    let kept = memory.remember(vec![secret, turn(2)]).await.unwrap();
+    let reader = Connection::open(dir.path().join("memory.db")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM episodes")
+        .unwrap();
+    let error = memory.forget(&[kept[0].id]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("another program that reads"),
+        "{error}"
+    );
+    assert_eq!(memory.get(kept[0].id).await.unwrap(), None);
+    reader.execute_batch("COMMIT").unwrap();
+    drop((reader, memory));
+    let memory = SqliteMemory::open(dir.path()).unwrap();
+    assert!(!is_in_files(dir.path(), "quetzalcoatl"));
+    assert_eq!(
+        memory
+            .stats()
+            .await
+            .unwrap()
+            .namespaces
+            .values()
+            .sum::<u64>(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = SqliteMemory::open(dir.path()).unwrap();
+    let kept = memory.remember(vec![turn(1), turn(2)]).await.unwrap();
+    drop(memory);
+    let file = Connection::open(dir.path().join("memory.db")).unwrap();
+    // As it was: an index of words in the file, and a count of what was forgotten.
+    file.execute_batch(
+        "DROP TABLE gone; DROP TABLE state;
+         CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
+         INSERT INTO state VALUES (3);
+         CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
+         CREATE VIRTUAL TABLE words USING fts5(
+            speaker, text, caption, before, before2, after, date,
+            content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
+         INSERT INTO words (rowid, text) VALUES (1, 'turn 1 of xylophone1');
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(file);
+    let memory = SqliteMemory::open(dir.path()).unwrap();
+    let ask = Query::new("xylophone2", "", Timestamp::UNIX_EPOCH);
+    assert_eq!(memory.recall(&ask).await.unwrap()[0].id, kept[1].id);
+    memory.forget(&[kept[0].id]).await.unwrap();
+    assert!(!is_in_files(dir.path(), "xylophone1"));
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::{Machine, Next, Waiting};
 use crate::{
     entry::Entry,
-    event::Event,
+    event::{Event, Outcome},
     label::Label,
     model::{CallId, Deltas, Model, ModelError, ModelProfile, Reply, Request},
 };
@@ -94,6 +94,7 @@ impl Replay {
         }
         match event {
             Event::RunCreated { .. }
+            | Event::RunRequested { .. }
             | Event::RunStarted { .. }
             | Event::ChildCharged { .. }
             | Event::Compensated { .. }
@@ -111,6 +112,7 @@ impl Replay {
                 self.running.remove(call)
             }
             Event::ApprovalDecided { .. } => true,
+            Event::RunFinished { outcome } => *outcome == Outcome::Cancelled,
             _ => false,
         }
     }

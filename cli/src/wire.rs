@@ -87,11 +87,28 @@ pub fn driver(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
+    driver_on(
+        journal(home)?,
+        home,
+        workspace,
+        settings,
+        (model, human, stop),
+    )
+}
+
+/// Likewise, over a journal that is open already.
+pub fn driver_on(
+    journal: Arc<dyn Journal>,
+    home: &Home,
+    workspace: &Path,
+    settings: &Settings,
+    (model, human, stop): (Arc<dyn Model>, Arc<dyn Human>, CancellationToken),
+) -> Result<Driver, Failure> {
     let found = repository(home, workspace, model.profile());
     for notice in &found.notices {
         eprintln!("gpak: {notice}");
     }
-    let driver = driver_of_none(home, model, human, stop)?;
+    let driver = bare(journal, model, human, stop);
     Ok(Driver {
         toolbox: toolbox(
             home,
@@ -141,16 +158,34 @@ pub fn driver_of_none(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
-    let journal = journal(home)?;
+    driver_of_none_on(journal(home)?, home, model, human, stop)
+}
+
+/// Likewise, over a journal that is open already.
+pub fn driver_of_none_on(
+    journal: Arc<dyn Journal>,
+    home: &Home,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    let driver = bare(journal, model, human, stop);
+    let (reach, model) = (Reach::default(), driver.model.profile());
     Ok(Driver {
-        toolbox: toolbox(
-            home,
-            Reach::default(),
-            model.profile(),
-            &journal,
-            None,
-            None,
-        )?,
+        toolbox: toolbox(home, reach, model, &driver.journal, None, None)?,
+        ..driver
+    })
+}
+
+/// A driver without tools.
+pub fn bare(
+    journal: Arc<dyn Journal>,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Driver {
+    Driver {
+        toolbox: Toolbox::default(),
         journal,
         instructions: instructions(model.profile()),
         model,
@@ -158,7 +193,7 @@ pub fn driver_of_none(
         clock: Arc::new(SystemClock),
         repository: context::Repository::default(),
         stop,
-    })
+    }
 }
 
 /// Lets runs of this driver start runs of their own, where the settings or the model make it worth it.

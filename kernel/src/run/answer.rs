@@ -3,9 +3,9 @@
 
 use futures::future::BoxFuture;
 
-use super::{Answer, DriveError, Driver, Machine, Waiting, driver::said, waiting};
+use super::{Answer, DriveError, Driver, Machine, Resumption, Waiting, driver::said, waiting};
 use crate::{
-    event::{CallOutcome, Decision, Event, Outcome, RunId},
+    event::{CallOutcome, Decision, Event, Outcome, PauseReason, Requested, RunId},
     journal::JournalError,
     label::Label,
     model::CallId,
@@ -29,7 +29,10 @@ impl Driver {
             let waits = machine.waits_for();
             let mut events = Vec::new();
             for (id, answer, from) in answers {
-                match waits.iter().find_map(|waiting| fit(waiting, id, &answer, &from)) {
+                match waits
+                    .iter()
+                    .find_map(|waiting| fit(waiting, id, &answer, &from))
+                {
                     Some(event) => events.push(event),
                     None => {
                         wrong = Some(id);
@@ -59,6 +62,60 @@ impl Driver {
             Some(_) => Vec::new(),
         })
         .await
+    }
+
+    /// Writes down that a client of a service asked for the run, which somebody else created.
+    ///
+    /// # Errors
+    /// If a driver has the run, or its journal cannot be read or written.
+    pub async fn request(&self, run: RunId, request: Requested) -> Result<(), DriveError> {
+        self.aside(run, |_| vec![Event::RunRequested { request }])
+            .await
+            .map(drop)
+    }
+
+    /// Writes down that the run is to go on, and what changes. False if it is over, or nothing holds it up.
+    ///
+    /// # Errors
+    /// If a driver has the run, or its journal cannot be read or written.
+    pub async fn release(&self, run: RunId, change: Resumption) -> Result<bool, DriveError> {
+        self.aside(run, |machine| {
+            let state = machine.state();
+            if state.outcome.is_some() || state.paused.is_none() {
+                return Vec::new();
+            }
+            let resumed = Event::RunResumed {
+                budget: change.budget,
+                permissions: change.permissions,
+                attended: change.attended,
+                setup: None,
+            };
+            std::iter::once(resumed)
+                .chain(change.message.map(said))
+                .collect()
+        })
+        .await
+    }
+
+    /// Writes down why nobody can drive the run now: it waits, or if it never began it has failed.
+    ///
+    /// # Errors
+    /// If a driver has the run, or its journal cannot be read or written.
+    pub async fn give_up(&self, run: RunId, why: String) -> Result<(), DriveError> {
+        self.aside(run, |machine| {
+            let state = machine.state();
+            match (&state.outcome, &state.setup) {
+                (Some(_), _) => Vec::new(),
+                (None, Some(_)) => vec![Event::RunPaused {
+                    reason: PauseReason::Model { message: why },
+                }],
+                (None, None) => vec![Event::RunFinished {
+                    outcome: Outcome::Failed { reason: why },
+                }],
+            }
+        })
+        .await
+        .map(drop)
     }
 
     /// Ends a run, and those that it started and that are not over. False if it was over before.

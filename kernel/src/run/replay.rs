@@ -112,7 +112,12 @@ impl Replay {
                 self.running.remove(call)
             }
             Event::ApprovalDecided { .. } => true,
-            Event::RunFinished { outcome } => *outcome == Outcome::Cancelled,
+            Event::RunFinished { outcome } => match outcome {
+                Outcome::Cancelled => true,
+                // Nobody could drive it.
+                Outcome::Failed { .. } => self.machine.state().setup.is_none(),
+                Outcome::Completed { .. } => false,
+            },
             _ => false,
         }
     }

@@ -9,7 +9,8 @@ use gpak_kernel::{
     model::{CallId, scripted::Line},
     policy::Permissions,
     run::{
-        Answer, DriveError, Ended, Human, Machine, Status, Waiting, child::Delegate, replay, waiting,
+        Answer, DriveError, Ended, Human, Machine, Resumption, Status, Waiting, child::Delegate,
+        replay, waiting,
     },
 };
 use serde_json::json;
@@ -66,7 +67,9 @@ async fn a_decision_that_comes_later_is_written_down_and_holds() {
         waits(&world).await.as_slice(),
         [Waiting::Approval { call, .. }] if call.id == FIRST
     ));
-    answer(&world, FIRST, decide(Decision::Allow)).await.unwrap();
+    answer(&world, FIRST, decide(Decision::Allow))
+        .await
+        .unwrap();
     assert!(waits(&world).await.is_empty(), "it can go on");
     assert!(world.done().is_empty(), "nobody drives it");
     assert_eq!(world.drive(true).await, completed("sent"));
@@ -134,13 +137,14 @@ async fn a_childs_question_is_found_and_answered_in_the_child() {
     ])
     .with([Arc::new(Delegate::default()) as _]);
     let mut spec = task(Permissions::default(), true);
-    spec.permissions.rules = vec![
-        serde_json::from_value(json!({"access": "allow", "tool": "delegate"})).unwrap(),
-    ];
+    spec.permissions.rules =
+        vec![serde_json::from_value(json!({"access": "allow", "tool": "delegate"})).unwrap()];
     world.create(spec).await;
     assert_eq!(world.drive(true).await, UNANSWERED);
     let child = RUN.child(FIRST);
-    let found = waiting::of(world.driver.journal.as_ref(), RUN).await.unwrap();
+    let found = waiting::of(world.driver.journal.as_ref(), RUN)
+        .await
+        .unwrap();
     assert!(matches!(found.as_slice(), [(run, Waiting::Approval { .. })] if *run == child));
     let answers = vec![(FIRST, decide(Decision::Allow), Label::User)];
     world.driver.answer(child, answers).await.unwrap();
@@ -160,9 +164,8 @@ async fn a_run_that_is_cancelled_is_over_with_those_it_started() {
     ])
     .with([Arc::new(Delegate::default()) as _]);
     let mut spec = task(Permissions::default(), true);
-    spec.permissions.rules = vec![
-        serde_json::from_value(json!({"access": "allow", "tool": "delegate"})).unwrap(),
-    ];
+    spec.permissions.rules =
+        vec![serde_json::from_value(json!({"access": "allow", "tool": "delegate"})).unwrap()];
     world.create(spec).await;
     assert_eq!(world.drive(true).await, UNANSWERED);
     assert!(world.driver.cancel(RUN).await.unwrap());
@@ -182,10 +185,34 @@ async fn a_run_that_never_began_can_be_cancelled() {
     world.create(task(Permissions::default(), true)).await;
     assert!(world.driver.cancel(RUN).await.unwrap());
     replay::check(&world.entries().await).unwrap();
-    assert_eq!(
-        world.drive(true).await,
-        Ended::Finished(Outcome::Cancelled)
-    );
+    assert_eq!(world.drive(true).await, Ended::Finished(Outcome::Cancelled));
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_can_drive_waits_or_has_failed_and_says_why() {
+    let world = World::new(vec![call("send", "it"), finish("ok")]);
+    world.create(task(Permissions::default(), true)).await;
+    world.drive(true).await;
+    let why = || "the model is gone".to_owned();
+    world.driver.give_up(RUN, why()).await.unwrap();
+    let paused = Machine::fold(&world.entries().await).state().paused.clone();
+    assert_eq!(paused, Some(PauseReason::Model { message: why() }));
+    let change = || Resumption {
+        attended: true,
+        ..Resumption::default()
+    };
+    assert!(world.driver.release(RUN, change()).await.unwrap());
+    assert!(!world.driver.release(RUN, change()).await.unwrap());
+    answer(&world, FIRST, decide(Decision::Allow))
+        .await
+        .unwrap();
+    assert_eq!(world.drive(true).await, completed("ok"));
+
+    let world = World::new(vec![]);
+    world.create(task(Permissions::default(), true)).await;
+    world.driver.give_up(RUN, why()).await.unwrap();
+    let failed = Outcome::Failed { reason: why() };
+    assert_eq!(world.drive(true).await, Ended::Finished(failed));
 }
 
 #[tokio::test]
@@ -196,7 +223,9 @@ async fn what_was_asked_for_is_kept_with_the_task() {
         ..Requested::default()
     };
     let spec = task(Permissions::default(), true);
-    let created = world.driver.create_requested(RUN, spec, Some(request.clone()));
+    let created = world
+        .driver
+        .create_requested(RUN, spec, Some(request.clone()));
     created.await.unwrap();
     assert_eq!(world.drive(true).await, completed("ok"));
     let events = world.events().await;
@@ -234,10 +263,18 @@ async fn what_is_said_meanwhile_is_heard_between_two_steps() {
         world.driver.human = Arc::new(said);
         world.create(task(Permissions::default(), true)).await;
         let ended = world.drive(true).await;
-        let messages = world.events().await.into_iter().filter_map(|event| match event {
-            Event::MessageReceived { text, from } if from == Label::User => Some(text),
-            _ => None,
-        });
-        assert_eq!(messages.collect::<Vec<_>>(), ["look twice"], "{step}: {ended:?}");
+        let messages = world
+            .events()
+            .await
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::MessageReceived { text, from } if from == Label::User => Some(text),
+                _ => None,
+            });
+        assert_eq!(
+            messages.collect::<Vec<_>>(),
+            ["look twice"],
+            "{step}: {ended:?}"
+        );
     }
 }

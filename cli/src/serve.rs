@@ -37,6 +37,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, Request},
     http::StatusCode,
     middleware::{self, Next},
@@ -44,7 +45,8 @@ use axum::{
     routing::get,
 };
 use gpak_memory::SqliteMemory;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::{net::TcpListener, sync::OnceCell};
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +66,9 @@ use problem::Problem;
 use work::{Bounds, Work};
 
 /// Bytes of a body that are taken.
-const BODY: usize = 4 * 1024 * 1024;
+const BODY: u64 = 4 * 1024 * 1024;
+/// Bytes of a body that are read at most, to be polite.
+const READ: u64 = 64 * 1024 * 1024;
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long runs that are driven may go on once the service is asked to stop.
@@ -245,7 +249,7 @@ fn app(house: House) -> Router {
             access::who::identify,
         ))
         .layer(middleware::from_fn(whole))
-        .layer(DefaultBodyLimit::max(BODY))
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(layer(&house), guard::guard))
         .layer(middleware::from_fn_with_state(layer(&house), trace::trace))
         .with_state(house)
@@ -269,22 +273,47 @@ async fn not_so() -> Problem {
 /// Reads the body before anything else is done: not for ever, and not more than is taken.
 async fn whole(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let reading = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY).collect());
-    let body = match reading.await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(why)) if why.is::<http_body_util::LengthLimitError>() => {
-            let status = StatusCode::PAYLOAD_TOO_LARGE;
-            let what = format!("a body has {BODY} bytes at most");
-            return Problem::new(status, "too-large", what).into_response();
-        }
-        Ok(Err(why)) => {
-            return Problem::bad(format!("the body did not come whole: {why}")).into_response();
-        }
+    match tokio::time::timeout(BODY_TIME, collect(body)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
+        Ok(Err(problem)) => problem.into_response(),
         Err(_) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             let what = "the body did not come in time";
-            return Problem::new(status, "too-slow", what).into_response();
+            Problem::new(status, "too-slow", what).into_response()
         }
+    }
+}
+
+/// The whole body. What is too large is still read for a while, and thrown away: a client that is writing
+/// does not see the answer before it is done.
+async fn collect(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let too_large = || {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let what = format!("a body has {BODY} bytes at most");
+        Problem::new(status, "too-large", what)
     };
-    next.run(Request::from_parts(parts, body.into())).await
+    let mut whole = Vec::new();
+    let mut length = body.size_hint().lower();
+    if length > READ {
+        return Err(too_large());
+    }
+    length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|why| Problem::bad(format!("the body did not come whole: {why}")))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        length += data.len() as u64;
+        if length > READ {
+            break;
+        }
+        if length <= BODY {
+            whole.extend_from_slice(data);
+        }
+    }
+    match length <= BODY {
+        true => Ok(whole),
+        false => Err(too_large()),
+    }
 }

@@ -21,6 +21,7 @@ mod guests;
 mod mcp;
 mod place;
 mod runs;
+mod serve;
 mod strategy;
 mod tmux;
 mod tools;

@@ -3,7 +3,7 @@
 use gpak_kernel::{
     entry::Entry,
     event::{Event, RunId},
-    run::{Machine, Waiting, waiting},
+    run::{Machine, Status, Waiting, waiting},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ pub async fn run(house: &House, run: RunId) -> Answered<Run> {
     let entries = house.work.journal().read(run, 1).await?;
     let machine = Machine::fold(&entries);
     let state = machine.state();
-    let is_still = state.paused.is_some() && state.outcome.is_none();
+    let is_still = state.status == Status::Waiting;
     let waits = match is_still {
         true => waits(house, run).await?,
         false => Vec::new(),

@@ -8,7 +8,7 @@ use gpak_kernel::{
     journal::JournalError,
     label::Label,
     model::CallId,
-    run::{Answer, DriveError, Machine, Resumption, undo::Undone, waiting},
+    run::{Answer, DriveError, Machine, Resumption, Status, undo::Undone, waiting},
 };
 
 use super::Work;
@@ -58,7 +58,7 @@ impl Work {
         answers: Vec<(CallId, Answer, Label)>,
     ) -> Answered<bool> {
         let root = self.root(run).await?;
-        self.until_still(root).await?;
+        self.until_still(run, root).await?;
         self.0.clerk.answer(run, answers).await?;
         self.resume_recovered(root).await
     }
@@ -232,15 +232,14 @@ impl Work {
         Ok(Machine::fold(&self.journal().read(run, 1).await?))
     }
 
-    /// Waits for a driver that is about to let its run go; fails if it is at work.
-    async fn until_still(&self, run: RunId) -> Answered<()> {
-        let driven = self.0.lock_driven().contains_key(&run);
-        if !driven {
+    /// Waits for a driver that is about to let its run go, as `run`, which is that or a part of it, waits for
+    /// somebody; fails if it is at work.
+    async fn until_still(&self, run: RunId, root: RunId) -> Answered<()> {
+        if !self.0.lock_driven().contains_key(&root) {
             return Ok(());
         }
-        let machine = self.read(run).await?;
-        let ends = machine.state().paused.is_some() || machine.state().outcome.is_some();
-        if ends && self.0.until_let_go(run, STOPPING).await {
+        let waits = self.read(run).await?.state().status == Status::Waiting;
+        if waits && self.0.until_let_go(root, STOPPING).await {
             return Ok(());
         }
         Err(Problem::conflict(

@@ -11,7 +11,7 @@ use gpak_kernel::{
 };
 use gpak_tools::wasm::Language;
 
-use crate::settings::BudgetChange;
+use crate::{serve::args::ServeArgs, settings::BudgetChange};
 
 /// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
 #[derive(Debug, Parser)]
@@ -59,6 +59,8 @@ pub enum Command {
     Memory(MemoryCommand),
     /// Be driven by an editor, over standard input and output (Agent Client Protocol)
     Acp(AcpArgs),
+    /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol
+    Serve(Box<ServeArgs>),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
     /// The settings, and where each came from

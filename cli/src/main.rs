@@ -12,6 +12,7 @@ mod home;
 mod human;
 mod mcp;
 mod pulling;
+mod serve;
 mod servers;
 mod settings;
 mod show;
@@ -85,6 +86,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
+        Command::Serve(args) => serve::serve(&home, *args, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),
         Command::Doctor(place) => commands::doctor::doctor(&home, &place.workspace, json).await,

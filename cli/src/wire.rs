@@ -87,11 +87,28 @@ pub fn driver(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
+    driver_on(
+        (journal(home)?, memory(home, settings)),
+        home,
+        workspace,
+        settings,
+        (model, human, stop),
+    )
+}
+
+/// Likewise, over a journal and a memory that are open already.
+pub fn driver_on(
+    (journal, memory): (Arc<dyn Journal>, Option<SqliteMemory>),
+    home: &Home,
+    workspace: &Path,
+    settings: &Settings,
+    (model, human, stop): (Arc<dyn Model>, Arc<dyn Human>, CancellationToken),
+) -> Result<Driver, Failure> {
     let found = repository(home, workspace, model.profile());
     for notice in &found.notices {
         eprintln!("gpak: {notice}");
     }
-    let driver = driver_of_none(home, model, human, stop)?;
+    let driver = bare(journal, model, human, stop);
     let mut toolbox = toolbox(
         home,
         settings.reach(),
@@ -100,7 +117,12 @@ pub fn driver(
         Some(workspace),
         found.tool,
     )?;
-    let remembering = remembering(home, settings, driver.model.profile());
+    let window = driver.model.profile().window;
+    let remembering = memory.map(|memory| Remembering {
+        memory: Arc::new(memory),
+        namespace: settings.namespace.value.clone(),
+        tokens: recalled_tokens(window),
+    });
     if let (Some(remembering), true) = (&remembering, driver.model.profile().native_tools) {
         toolbox = toolbox
             .with(builtin::memory(remembering))
@@ -114,23 +136,16 @@ pub fn driver(
     })
 }
 
-/// What is remembered across runs, for such a model, unless the settings are against it. A memory that
-/// cannot be opened is said, and done without.
-fn remembering(home: &Home, settings: &Settings, model: &ModelProfile) -> Option<Remembering> {
+/// What is remembered across runs, unless the settings are against it. A memory that cannot be opened is
+/// said, and done without.
+fn memory(home: &Home, settings: &Settings) -> Option<SqliteMemory> {
     if !settings.memory.value {
         return None;
     }
-    match SqliteMemory::open(&home.data) {
-        Ok(memory) => Some(Remembering {
-            memory: Arc::new(memory),
-            namespace: settings.namespace.value.clone(),
-            tokens: recalled_tokens(model.window),
-        }),
-        Err(why) => {
-            eprintln!("gpak: nothing is remembered: {why}");
-            None
-        }
-    }
+    let opened = SqliteMemory::open(&home.data);
+    opened
+        .inspect_err(|why| eprintln!("gpak: nothing is remembered: {why}"))
+        .ok()
 }
 
 /// Tokens that may be recalled unasked: a sixteenth of the window, since most of it is not needed.
@@ -173,16 +188,34 @@ pub fn driver_of_none(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
-    let journal = journal(home)?;
+    driver_of_none_on(journal(home)?, home, model, human, stop)
+}
+
+/// Likewise, over a journal that is open already.
+pub fn driver_of_none_on(
+    journal: Arc<dyn Journal>,
+    home: &Home,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    let driver = bare(journal, model, human, stop);
+    let (reach, model) = (Reach::default(), driver.model.profile());
     Ok(Driver {
-        toolbox: toolbox(
-            home,
-            Reach::default(),
-            model.profile(),
-            &journal,
-            None,
-            None,
-        )?,
+        toolbox: toolbox(home, reach, model, &driver.journal, None, None)?,
+        ..driver
+    })
+}
+
+/// A driver without tools.
+pub fn bare(
+    journal: Arc<dyn Journal>,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Driver {
+    Driver {
+        toolbox: Toolbox::default(),
         journal,
         instructions: instructions(model.profile()),
         model,
@@ -191,7 +224,7 @@ pub fn driver_of_none(
         repository: context::Repository::default(),
         remembering: None,
         stop,
-    })
+    }
 }
 
 /// Lets runs of this driver start runs of their own, where the settings or the model make it worth it.

@@ -3,6 +3,7 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+mod answer;
 mod aside;
 pub mod check;
 pub mod child;
@@ -17,6 +18,7 @@ pub mod replay;
 mod state;
 pub mod undo;
 mod unfinished;
+pub mod waiting;
 
 pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,

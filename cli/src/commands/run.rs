@@ -222,7 +222,7 @@ fn stop_on_ctrl_c() -> CancellationToken {
 }
 
 /// Waits for Ctrl-C or SIGTERM; false if signals cannot be had.
-async fn next_signal() -> bool {
+pub async fn next_signal() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),

@@ -24,6 +24,7 @@ mod memory;
 mod place;
 mod remembering;
 mod runs;
+mod serve;
 mod strategy;
 mod tmux;
 mod tools;

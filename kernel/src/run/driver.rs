@@ -23,7 +23,8 @@ use crate::{
     context::Repository,
     entry::{Entry, Head},
     event::{
-        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup,
+        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, Requested, RunId,
+        RunSpec, Setup,
     },
     journal::{Journal, JournalError},
     label::Label,
@@ -61,6 +62,11 @@ pub trait Human: Send + Sync {
     /// Asks for what the run waits for; `preview` shows what a call would change. None if nobody
     /// answers now: the run then waits.
     async fn ask(&self, waiting: &Waiting, preview: Option<&str>) -> Option<Answer>;
+
+    /// What somebody said to the run meanwhile, unasked, in order. Looked for between two steps.
+    fn said(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What somebody answers.
@@ -187,14 +193,33 @@ impl Driver {
     /// # Errors
     /// If the task is empty, the workspace cannot be used, or the journal does not take it.
     pub async fn create(&self, run: RunId, spec: RunSpec) -> Result<(), DriveError> {
+        self.create_requested(run, spec, None).await
+    }
+
+    /// Creates a run, with what a client of a service asked for.
+    ///
+    /// # Errors
+    /// As of [`Driver::create`].
+    pub async fn create_requested(
+        &self,
+        run: RunId,
+        spec: RunSpec,
+        request: Option<Requested>,
+    ) -> Result<(), DriveError> {
         if spec.task.trim().is_empty() {
             return Err(DriveError::EmptyTask);
         }
         check_workspace(&spec.workspace)?;
         self.check_able(&spec)?;
-        let created = Event::RunCreated { spec };
-        let entry = Entry::seal(run, Head::EMPTY, self.clock.now(), created);
-        Ok(self.journal.append(&[entry]).await?)
+        let requested = request.map(|request| Event::RunRequested { request });
+        let events = std::iter::once(Event::RunCreated { spec }).chain(requested);
+        let mut head = Head::EMPTY;
+        let entries = events.map(|event| {
+            let entry = Entry::seal(run, head, self.clock.now(), event);
+            head = entry.head();
+            entry
+        });
+        Ok(self.journal.append(&entries.collect::<Vec<_>>()).await?)
     }
 
     /// Whether the run's checks can be run, and its strategy followed.
@@ -309,6 +334,11 @@ impl<'a> Drive<'a> {
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
+            let said = self.driver.human.said();
+            if !said.is_empty() && self.machine.state().outcome.is_none() {
+                self.commit(said.into_iter().map(self::said).collect())
+                    .await?;
+            }
             if let Some(ended) = self.step().await? {
                 return Ok(ended);
             }
@@ -617,7 +647,7 @@ pub(super) async fn make(
 }
 
 /// What a user says.
-fn said(text: String) -> Event {
+pub(super) fn said(text: String) -> Event {
     let from = Label::User;
     Event::MessageReceived { text, from }
 }

@@ -292,7 +292,9 @@ impl State {
                 self.outcome.get_or_insert_with(|| outcome.clone());
             }
             // It is a part of the call that asked for it.
-            Event::NestedCalled { .. } | Event::Unknown(_) => {}
+            Event::NestedCalled { .. } => {}
+            // It is for the service that drives the run.
+            Event::RunRequested { .. } | Event::Unknown(_) => {}
         }
     }
 

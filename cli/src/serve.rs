@@ -22,6 +22,7 @@ mod listen;
 mod manage;
 mod metrics;
 mod openai;
+mod page;
 mod problem;
 mod take;
 mod trace;
@@ -234,6 +235,7 @@ fn app(house: House) -> Router {
     let layer = |state: &House| state.clone();
     Router::new()
         .merge(api::docs::router())
+        .merge(page::router())
         .route("/login", get(access::login::open))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)

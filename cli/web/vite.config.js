@@ -16,5 +16,5 @@ export default defineConfig({
     },
   },
   // While the page is worked on: `gpak serve` on its usual port behind it.
-  server: { proxy: { "/api": "http://127.0.0.1:7777", "/auth": "http://127.0.0.1:7777" } },
+  server: { proxy: { "/api": "http://127.0.0.1:4725", "/auth": "http://127.0.0.1:4725" } },
 });

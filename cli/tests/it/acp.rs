@@ -4,13 +4,16 @@ use std::{
     collections::VecDeque,
     fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    path::PathBuf,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, call, finish, when};
+use crate::{
+    npm,
+    place::{Place, call, finish, when},
+};
 
 const NPM: [&str; 2] = ["acpx@0.19.1", "node@22.23.3"];
 
@@ -321,36 +324,6 @@ fn what_makes_no_sense_is_refused_in_words() {
     editor.leaves();
 }
 
-/// `acpx`, with a Node that is new enough for it, fetched the first time.
-fn acpx() -> Command {
-    let target = Path::new(env!("CARGO_BIN_EXE_gpak")).ancestors().nth(2);
-    let folder = target.unwrap().join("gpak-test-acpx");
-    fs::create_dir_all(&folder).unwrap();
-    let lock = fs::File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let (wanted, stamp) = (format!("{NPM:?}"), folder.join("packages"));
-    if !fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        let npm = ["install", "--no-audit", "--no-fund", "--prefix"];
-        let made = Command::new("npm")
-            .args(npm)
-            .arg(&folder)
-            .args(NPM)
-            .output();
-        let made = made.expect("npm is on the PATH");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        fs::write(&stamp, wanted).unwrap();
-    }
-    let bin = folder.join("node_modules/.bin");
-    let mut command = Command::new(bin.join("acpx"));
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", bin.display()));
-    command
-}
-
 #[test]
 fn npms_acpx_runs_a_task() {
     let place = Place::new();
@@ -364,7 +337,8 @@ fn npms_acpx_runs_a_task() {
         finish("it says seven"),
     ]);
     let agent = format!("{} acp --model {model}", env!("CARGO_BIN_EXE_gpak"));
-    let said = acpx()
+    let acpx = npm::folder("acpx", &NPM);
+    let said = npm::command(&acpx, "acpx")
         .current_dir(place.work())
         .env("GPAK_HOME", place.home())
         .env("HOME", place.home())

@@ -21,6 +21,7 @@ mod forge;
 mod guests;
 mod mcp;
 mod memory;
+mod npm;
 mod place;
 mod remembering;
 mod runs;

@@ -6,5 +6,6 @@ mod events;
 mod guard;
 mod house;
 mod once;
+mod page;
 mod runs;
 mod stopping;

@@ -165,6 +165,16 @@ pub async fn revoke(store: &Store, id: String, user: Option<i64>) -> Stored<bool
     store.write(revoke).await
 }
 
+/// Ends the session of a browser.
+pub async fn end_session(store: &Store, secret: &str) -> Stored<()> {
+    let hash = hash(secret);
+    let end = move |transaction: &rusqlite::Transaction<'_>| {
+        let session = "DELETE FROM keys WHERE hash = ?1 AND kind = 'session'";
+        transaction.execute(session, [hash]).map(drop)
+    };
+    store.write(end).await
+}
+
 fn hash(secret: &str) -> [u8; 32] {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }

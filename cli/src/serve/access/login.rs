@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Extension, Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::{
     keys::{self, Kind},
     tokens::{self, Tokens},
     users::{self, User},
-    who::COOKIE,
+    who::{COOKIE, cookie},
 };
 use crate::serve::{
     House,
@@ -49,12 +49,20 @@ pub async fn login(
     Extension(peer): Extension<Peer>,
     Body(login): Body<Login>,
 ) -> Answered<Json<Tokens>> {
+    let who = verified(&house, peer, login).await?;
+    Ok(Json(
+        tokens::begin(&house.store, &house.signing, &who).await?,
+    ))
+}
+
+/// Who it is that shows this.
+async fn verified(house: &House, peer: Peer, login: Login) -> Answered<Who> {
     let _turn = house.limits.login(peer.0).await?;
     let wrong = || {
         house.metrics.refused("login");
         Problem::unauthorized("the user or the password is wrong")
     };
-    let who = match login {
+    Ok(match login {
         Login {
             token: Some(token), ..
         } => keys::spend(&house.store, &token).await?.ok_or_else(wrong)?,
@@ -78,10 +86,54 @@ pub async fn login(
                 "a login has `user` and `password`, or a `token`",
             ));
         }
-    };
-    Ok(Json(
-        tokens::begin(&house.store, &house.signing, &who).await?,
-    ))
+    })
+}
+
+/// Begin a session of a browser: the credential is a cookie that no script can read
+#[utoipa::path(post, path = "/auth/session", tag = "access", request_body = Login, responses(
+    (status = 204), (status = 401, body = Problem), (status = 422, body = Problem),
+    (status = 429, body = Problem)))]
+pub async fn begin_session(
+    State(house): State<House>,
+    Extension(peer): Extension<Peer>,
+    Body(login): Body<Login>,
+) -> Answered<Response> {
+    let who = verified(&house, peer, login).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let cookie = session_of(&house, &who).await?;
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// End the session of a browser
+#[utoipa::path(delete, path = "/auth/session", tag = "access", responses(
+    (status = 204), (status = 401, body = Problem)))]
+pub async fn end_session(
+    State(house): State<House>,
+    _: Who,
+    headers: HeaderMap,
+) -> Answered<Response> {
+    if let Some(secret) = cookie(&headers) {
+        keys::end_session(&house.store, secret).await?;
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let over = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let over = HeaderValue::from_str(&over).map_err(Problem::internal)?;
+    response.headers_mut().insert(header::SET_COOKIE, over);
+    Ok(response)
+}
+
+/// The cookie of a new session of theirs.
+async fn session_of(house: &House, who: &Who) -> Answered<HeaderValue> {
+    let session = ("browser".to_owned(), who.role);
+    let owner = (who.id, Kind::Session);
+    let (_, secret) = keys::make(&house.store, owner, session, Some(SESSION)).await?;
+    let secure = if house.tls { "; Secure" } else { "" };
+    let cookie = format!(
+        "{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
+        SESSION.as_secs()
+    );
+    HeaderValue::from_str(&cookie).map_err(Problem::internal)
 }
 
 /// A refresh token, and what the next access token is to allow.
@@ -145,19 +197,11 @@ pub async fn open(
         Problem::unauthorized("the link was opened before, or is too old")
             .help("`gpak serve link` prints another")
     })?;
-    let session = ("browser".to_owned(), who.role);
-    let owner = (who.id, Kind::Session);
-    let (_, secret) = keys::make(&house.store, owner, session, Some(SESSION)).await?;
-    let secure = if house.tls { "; Secure" } else { "" };
-    let cookie = format!(
-        "{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
-        SESSION.as_secs()
-    );
-    let cookie = HeaderValue::from_str(&cookie).map_err(Problem::internal)?;
+    let cookie = session_of(&house, &who).await?;
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
     headers.insert(header::SET_COOKIE, cookie);
-    headers.insert(header::LOCATION, HeaderValue::from_static("/docs/"));
+    headers.insert(header::LOCATION, HeaderValue::from_static("/"));
     headers.insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{Role, keys, tokens, users};
-use crate::serve::{House, problem::Problem};
+use crate::serve::{House, page::PATHS, problem::Problem};
 
 /// The cookie of a browser that opened the first link.
 pub const COOKIE: &str = "gpak_session";
@@ -51,8 +51,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
 fn is_open(method: &Method, path: &str) -> bool {
     match path {
         "/healthz" | "/readyz" | "/login" => *method == Method::GET || *method == Method::HEAD,
-        "/auth/login" | "/auth/refresh" => *method == Method::POST,
-        _ => false,
+        "/auth/login" | "/auth/refresh" | "/auth/session" => *method == Method::POST,
+        path => PATHS.contains(&path) && (*method == Method::GET || *method == Method::HEAD),
     }
 }
 
@@ -98,7 +98,8 @@ fn find(house: &House, headers: &HeaderMap) -> Result<Who, Problem> {
     Err(Problem::unauthorized("this takes a credential"))
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The secret of a browser's session.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).into_iter();
     let mut pairs = cookies
         .filter_map(|value| value.to_str().ok())

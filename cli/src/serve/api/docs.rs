@@ -65,6 +65,7 @@ pub fn router() -> Router<House> {
         .routes(routes!(login::login))
         .routes(routes!(login::refresh))
         .routes(routes!(login::logout))
+        .routes(routes!(login::begin_session, login::end_session))
         .routes(routes!(login::me))
         .routes(routes!(login::list_users))
         .routes(routes!(login::list_keys, login::make_key))

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::Path,
     time::Duration,
 };
@@ -58,15 +59,30 @@ const FIRST: &str = "
     ";
 
 /// Words are found in memory now (`postings.rs`): FTS5 was most of the time of a recall and of a write.
-/// `gone` has the rows that were forgotten, and `generation` counts changes to rows that were there before, so
-/// that who holds an index catches up with it. `store` tells this file from any other.
+/// `gone` has the rows and names of what was forgotten, and `generation` counts changes to rows that were there
+/// before, so that who holds an index catches up with it. `store` tells this file from any other. `remotes` tells
+/// how far each server was told, and `again` what else it is to be told: together they are the outbox.
 const SECOND: &str = "
     DROP TABLE words;
     DROP TABLE state;
-    DROP INDEX episodes_by_conversation;
-    CREATE TABLE gone (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
+    CREATE TABLE gone (
+        seq  INTEGER PRIMARY KEY AUTOINCREMENT,
+        row  INTEGER NOT NULL,
+        name BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX gone_by_name ON gone (name);
     CREATE TABLE state (store BLOB NOT NULL, generation INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (randomblob(16), 0);
+    CREATE TABLE remotes (
+        target TEXT PRIMARY KEY,
+        row    INTEGER NOT NULL,
+        gone   INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE again (
+        target TEXT NOT NULL REFERENCES remotes (target) ON DELETE CASCADE,
+        row    INTEGER NOT NULL,
+        PRIMARY KEY (target, row)
+    ) STRICT, WITHOUT ROWID;
     ";
 
 /// Opens `memory.db` in `dir`, making both where they are missing.
@@ -130,13 +146,25 @@ fn configure(connection: &mut Connection) -> Result<(), Failure> {
 fn lock(path: &Path) -> Result<File, Failure> {
     let path = path.with_extension("lock");
     let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|e| {
-        let path = path.display();
-        MemoryError::Store(format!(
-            "{path} cannot be locked ({e}); make its folder writable, or set GPAK_HOME to one that is"
-        ))
-        .into()
-    })
+    Ok(locked.map_err(|e| unlockable(&path, &e))?)
+}
+
+/// Locks a file until what this gives is dropped; nothing if somebody else has locked it.
+#[cfg(feature = "qdrant")]
+pub(super) fn try_lock(path: &Path) -> Result<Option<File>, MemoryError> {
+    let file = File::create(path).map_err(|e| unlockable(path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(e)) => Err(unlockable(path, &e)),
+    }
+}
+
+fn unlockable(path: &Path, error: &io::Error) -> MemoryError {
+    let path = path.display();
+    MemoryError::Store(format!(
+        "{path} cannot be locked ({error}); make its folder writable, or set GPAK_HOME to one that is"
+    ))
 }
 
 /// The one that waited for another finds it done.

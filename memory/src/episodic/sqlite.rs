@@ -121,6 +121,18 @@ impl SqliteMemory {
         .await
     }
 
+    /// What makes its vectors.
+    #[cfg(feature = "qdrant")]
+    pub(super) fn embedder(&self) -> &dyn Embedder {
+        &*self.0.embedder
+    }
+
+    /// Keeps other processes from telling a server what is new, while it is held; nothing if another one does.
+    #[cfg(feature = "qdrant")]
+    pub(super) fn lock_outbox(&self) -> Result<Option<std::fs::File>, MemoryError> {
+        schema::try_lock(&self.0.path.with_extension("outbox"))
+    }
+
     /// Counts that these were of use to somebody, which makes them come sooner next time.
     ///
     /// # Errors
@@ -131,7 +143,7 @@ impl SqliteMemory {
             .await
     }
 
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, MemoryError> {
@@ -143,7 +155,7 @@ impl SqliteMemory {
         .await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, MemoryError> {

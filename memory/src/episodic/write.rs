@@ -3,7 +3,10 @@
 use gpak_kernel::memory::{Episode, EpisodeId, Kept, MemoryError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    read::{self, Side},
+};
 
 /// An episode that is to be kept.
 pub(super) struct New {
@@ -71,9 +74,23 @@ pub(super) fn forget(connection: &mut Connection, ids: &[EpisodeId]) -> Result<u
         let mut select = transaction.prepare_cached("SELECT id FROM episodes WHERE name = ?1")?;
         let row: Option<i64> = select.query_row([id.0], |row| row.get(0)).optional()?;
         let Some(row) = row else { continue };
+        // Servers are told of its neighbours again, without it.
+        for near in read::near(&transaction, row, Side::Before, 1)?
+            .into_iter()
+            .chain(read::near(&transaction, row, Side::After, 2)?)
+        {
+            transaction.execute(
+                "INSERT OR IGNORE INTO again SELECT target, ?1 FROM remotes",
+                [near],
+            )?;
+        }
+        transaction.execute("DELETE FROM again WHERE row = ?1", [row])?;
         transaction.execute("DELETE FROM vectors WHERE id = ?1", [row])?;
         gone += transaction.execute("DELETE FROM episodes WHERE id = ?1", [row])?;
-        transaction.execute("INSERT INTO gone (row) VALUES (?1)", [row])?;
+        transaction.execute(
+            "INSERT INTO gone (row, name) VALUES (?1, ?2)",
+            params![row, id.0],
+        )?;
     }
     transaction.commit()?;
     if gone == 0 {

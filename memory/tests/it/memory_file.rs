@@ -268,10 +268,9 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let file = Connection::open(dir.path().join("memory.db")).unwrap();
     // As it was: an index of words in the file, and a count of what was forgotten.
     file.execute_batch(
-        "DROP TABLE gone; DROP TABLE state;
+        "DROP TABLE gone; DROP TABLE state; DROP TABLE again; DROP TABLE remotes;
          CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
          INSERT INTO state VALUES (3);
-         CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
          CREATE VIRTUAL TABLE words USING fts5(
             speaker, text, caption, before, before2, after, date,
             content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');

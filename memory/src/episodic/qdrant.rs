@@ -27,9 +27,8 @@ mod outbox;
 mod point;
 mod shape;
 
-/// How long a connection and a call may take.
+/// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
-const CALL: Duration = Duration::from_secs(15);
 
 /// Batches that a recall sends before it asks; more have been waiting for long, and the file is asked.
 const BEFORE_ASKING: usize = 4;
@@ -43,6 +42,8 @@ pub struct QdrantSettings {
     pub api_key: Option<String>,
     /// The first part of the collection's name; the other is the embedder's id.
     pub collection: String,
+    /// How long a call may take.
+    pub timeout: Duration,
     /// How long a server that failed is left alone.
     pub pause: Duration,
 }
@@ -54,6 +55,7 @@ impl QdrantSettings {
             url: url.into(),
             api_key: None,
             collection: "gpak".to_owned(),
+            timeout: Duration::from_secs(15),
             pause: Duration::from_secs(5),
         }
     }
@@ -98,7 +100,7 @@ impl QdrantMemory {
         let client = Qdrant::from_url(&settings.url)
             .api_key(settings.api_key.clone())
             .connect_timeout(CONNECT)
-            .timeout(CALL)
+            .timeout(settings.timeout)
             .skip_compatibility_check()
             .build()
             .map_err(|error| {

@@ -104,7 +104,8 @@ impl Model {
 
     /// The vectors of texts, in their order.
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let mut rows: Vec<(usize, Vec<u32>)> = texts.iter().map(|t| self.ids(t)).enumerate().collect();
+        let mut rows: Vec<(usize, Vec<u32>)> =
+            texts.iter().map(|t| self.ids(t)).enumerate().collect();
         // Texts of like length together, so that little is filled up.
         rows.sort_by_key(|(_, ids)| ids.len());
         let mut vectors = vec![Vec::new(); texts.len()];

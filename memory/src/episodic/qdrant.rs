@@ -6,7 +6,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -73,7 +76,9 @@ struct Inner {
     /// Server and collection, by which the outbox knows them.
     target: String,
     /// Whether the collection was seen to be there and of our shape.
-    ready: tokio::sync::Mutex<bool>,
+    ready: AtomicBool,
+    /// Held by who sends.
+    sending: tokio::sync::Mutex<()>,
     trouble: Mutex<Option<Trouble>>,
 }
 
@@ -116,7 +121,8 @@ impl QdrantMemory {
             client,
             collection,
             settings,
-            ready: tokio::sync::Mutex::new(false),
+            ready: AtomicBool::new(false),
+            sending: tokio::sync::Mutex::new(()),
             trouble: Mutex::new(None),
         })))
     }
@@ -147,27 +153,24 @@ impl QdrantMemory {
 
     /// Sends what waits, up to so many batches. Answers whether nothing waits any more.
     async fn send(&self, most: usize) -> Result<bool, String> {
-        let mut ready = self.0.ready.lock().await;
+        let _one = self.0.sending.lock().await;
         if let Some(trouble) = self.trouble() {
             if Instant::now() < trouble.until {
                 return Err(trouble.why);
             }
         }
-        let sent = self.try_send(&mut ready, most).await;
+        let sent = self.try_send(most).await;
         match sent {
             Ok(all) => {
                 *self.trouble_mut() = None;
                 Ok(all)
             }
-            Err(Failed::Server(error)) => {
-                *ready = false;
-                Err(self.note(&error))
-            }
+            Err(Failed::Server(error)) => Err(self.note(&error)),
             Err(Failed::Memory(error)) => Err(error.to_string()),
         }
     }
 
-    async fn try_send(&self, ready: &mut bool, most: usize) -> Result<bool, Failed> {
+    async fn try_send(&self, most: usize) -> Result<bool, Failed> {
         let Inner {
             local,
             client,
@@ -178,9 +181,9 @@ impl QdrantMemory {
         let Some(_alone) = local.lock_outbox()? else {
             return Ok(false);
         };
-        if !*ready {
+        if !self.0.ready.load(Relaxed) {
             self.prepare().await?;
-            *ready = true;
+            self.0.ready.store(true, Relaxed);
         }
         for _ in 0..most {
             let (target, embedder) = (self.0.target.clone(), local.embedder().id().to_owned());
@@ -243,6 +246,8 @@ impl QdrantMemory {
     fn note(&self, error: &QdrantError) -> String {
         let why = shape::sentence(&self.0.settings.url, error);
         tracing::warn!("{why}");
+        // It may have lost the collection.
+        self.0.ready.store(false, Relaxed);
         *self.trouble_mut() = Some(Trouble {
             why: why.clone(),
             until: Instant::now() + self.0.settings.pause,

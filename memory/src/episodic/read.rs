@@ -152,13 +152,16 @@ pub(super) fn checked(sum: Vec<u8>, data: Vec<u8>) -> Vec<i8> {
 /// How far the file goes.
 pub(super) fn mark(connection: &Connection) -> Result<Mark, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT generation, (SELECT max(id) FROM episodes), (SELECT max(seq) FROM gone) FROM state",
+        "SELECT generation, (SELECT max(id) FROM episodes), (SELECT max(seq) FROM gone),
+                (SELECT max(seq) FROM revised)
+         FROM state",
     )?;
     let mark = select.query_row([], |row| {
         Ok(Mark {
             generation: row.get(0)?,
             row: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
             gone: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
+            revised: row.get::<_, Option<i64>>(3)?.unwrap_or(0),
         })
     })?;
     Ok(mark)
@@ -183,6 +186,15 @@ pub(super) fn catch_up(
         index.forget(row.get(0)?);
     }
     let mut select = transaction.prepare_cached(
+        "SELECT DISTINCT revised.row, sum, data FROM revised
+         JOIN vectors ON vectors.id = revised.row AND embedder = ?2
+         WHERE seq > ?1 AND revised.row <= ?3",
+    )?;
+    let mut rows = select.query(params![index.mark.revised, embedder, index.mark.row])?;
+    while let Some(row) = rows.next()? {
+        index.revise(row.get(0)?, &checked(row.get(1)?, row.get(2)?));
+    }
+    let mut select = transaction.prepare_cached(
         "SELECT episodes.id, body, sum, data FROM episodes
          LEFT JOIN vectors ON vectors.id = episodes.id AND embedder = ?2
          WHERE episodes.id > ?1 ORDER BY episodes.id",
@@ -198,6 +210,37 @@ pub(super) fn catch_up(
     }
     index.mark = now;
     Ok(())
+}
+
+/// Up to `limit` rows whose vectors are not of that embedder, with their episodes.
+pub(super) fn foreign(
+    connection: &Connection,
+    embedder: &str,
+    limit: usize,
+) -> Result<Vec<(i64, Episode)>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT episodes.id, body FROM episodes LEFT JOIN vectors ON vectors.id = episodes.id
+         WHERE embedder IS NOT ?1 ORDER BY episodes.id DESC LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![embedder, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let body: String = row.get(1)?;
+        found.push((row.get(0)?, parse(&body)?));
+    }
+    Ok(found)
+}
+
+/// How many rows have no vector of that embedder.
+pub(super) fn foreign_count(connection: &Connection, embedder: &str) -> Result<u64, Failure> {
+    let count: i64 = connection.query_row(
+        "SELECT count(*) FROM episodes LEFT JOIN vectors ON vectors.id = episodes.id
+         WHERE embedder IS NOT ?1",
+        [embedder],
+        |row| row.get(0),
+    )?;
+    Ok(count.try_into().unwrap_or(0))
 }
 
 /// What is in the file at `path`.

@@ -22,7 +22,7 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(THIRD)];
 
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
 /// What else there is, the second migration takes away.
@@ -59,20 +59,24 @@ const FIRST: &str = "
     ";
 
 /// Words are found in memory now (`postings.rs`): FTS5 was most of the time of a recall and of a write.
-/// `gone` has the rows and names of what was forgotten, and `generation` counts changes to rows that were there
-/// before, so that who holds an index catches up with it. `store` tells this file from any other. `remotes` tells
-/// how far each server was told, and `again` what else it is to be told: together they are the outbox.
+/// `gone` has the rows that were forgotten, and `generation` counts changes to rows that were there before, so
+/// that who holds an index catches up with it. `store` tells this file from any other.
 const SECOND: &str = "
     DROP TABLE words;
     DROP TABLE state;
-    CREATE TABLE gone (
-        seq  INTEGER PRIMARY KEY AUTOINCREMENT,
-        row  INTEGER NOT NULL,
-        name BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX gone_by_name ON gone (name);
+    DROP INDEX episodes_by_conversation;
+    CREATE TABLE gone (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
     CREATE TABLE state (store BLOB NOT NULL, generation INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (randomblob(16), 0);
+    ";
+
+/// `gone` has the names of what was forgotten, too, and `revised` the rows whose vectors were made again. `remotes`
+/// tells how far each server was told, and `again` what else it is to be told: together they are the outbox.
+const THIRD: &str = "
+    CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
+    ALTER TABLE gone ADD COLUMN name BLOB;
+    CREATE INDEX gone_by_name ON gone (name);
+    CREATE TABLE revised (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
     CREATE TABLE remotes (
         target TEXT PRIMARY KEY,
         row    INTEGER NOT NULL,

@@ -121,3 +121,39 @@ pub(super) fn used(connection: &mut Connection, ids: &[EpisodeId]) -> Result<(),
     transaction.commit()?;
     Ok(())
 }
+
+/// Replaces the vectors of rows. One that was forgotten meanwhile stays so.
+pub(super) fn revise(
+    connection: &mut Connection,
+    vectors: &[(i64, Vec<i8>)],
+    embedder: &str,
+) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (row, vector) in vectors {
+        let data: Vec<u8> = vector.iter().map(|part| part.cast_unsigned()).collect();
+        let sum = blake3::hash(&data);
+        let mut replace = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO vectors (id, embedder, sum, data)
+             SELECT id, ?2, ?3, ?4 FROM episodes WHERE id = ?1",
+        )?;
+        let replaced = replace.execute(params![row, embedder, sum.as_bytes(), data])?;
+        if replaced > 0 {
+            transaction.execute("INSERT INTO revised (row) VALUES (?1)", [row])?;
+            transaction.execute(
+                "INSERT OR IGNORE INTO again SELECT target, ?1 FROM remotes",
+                [row],
+            )?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Notes that all vectors were made again: indexes are made anew, of which the sketches fit.
+pub(super) fn revised(connection: &mut Connection) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.execute("DELETE FROM revised", [])? > 0 {
+        transaction.execute("UPDATE state SET generation = generation + 1", [])?;
+    }
+    Ok(transaction.commit()?)
+}

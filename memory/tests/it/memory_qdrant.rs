@@ -33,7 +33,11 @@ const WORDS: [&str; 12] = [
 ];
 
 fn turn(number: usize) -> Episode {
-    let word = |nth: usize| WORDS[(number * (nth * 3 + 1) + number / 12 * nth) % WORDS.len()];
+    let half = |n: usize| WORDS[n % WORDS.len()];
+    let word = |nth: usize| {
+        let n = number * (nth * 31 + 17) + number / 12 * nth;
+        format!("{}{}", half(n), half(n / 12))
+    };
     let text = format!(
         "the {} of {} by the {} in place {number}",
         word(0),
@@ -101,7 +105,7 @@ async fn while_the_server_is_down_changes_wait_and_the_file_is_asked() {
     let url = server.url.clone();
     let memory = open(dir.path(), &url, |_| {});
     let secret = memory.remember(vec![turn(1), turn(2)]).await.unwrap()[0].id;
-    let down = server.stop().await;
+    let down = server.stop();
     let late = memory.remember(vec![turn(3)]).await.unwrap()[0].id;
     memory.forget(&[secret]).await.unwrap();
     let notice = memory.notice().await.unwrap();
@@ -111,14 +115,14 @@ async fn while_the_server_is_down_changes_wait_and_the_file_is_asked() {
     );
     // The new one, the deletion, and the neighbour of the deleted one.
     assert!(notice.contains("3 changes wait"), "{notice}");
-    let hits = memory.recall(&ask("harbour place 3")).await.unwrap();
+    let hits = memory.recall(&ask("place 3")).await.unwrap();
     assert!(hits.iter().any(|hit| hit.id == late) && hits.iter().all(|hit| hit.id != secret));
     assert!(kept.dump().contains("place 1"));
     // What waits survives the process.
     drop(memory);
     let server = kept.serve_again(down).await;
     let memory = open(dir.path(), &server.url, |_| {});
-    let hits = memory.recall(&ask("harbour place 3")).await.unwrap();
+    let hits = memory.recall(&ask("place 3")).await.unwrap();
     assert!(hits.iter().any(|hit| hit.id == late));
     assert_eq!(memory.notice().await, None);
     assert_eq!(memory.waiting().await.unwrap(), 0);
@@ -136,7 +140,7 @@ async fn what_was_forgotten_and_learnt_again_is_there() {
     let server = kept.serve(None).await;
     let memory = open(dir.path(), &server.url, |_| {});
     let id = memory.remember(vec![turn(1)]).await.unwrap()[0].id;
-    let down = server.stop().await;
+    let down = server.stop();
     memory.forget(&[id]).await.unwrap();
     memory.remember(vec![turn(1)]).await.unwrap();
     let _server = kept.serve_again(down).await;
@@ -159,7 +163,7 @@ async fn a_collection_of_another_shape_is_left_alone_and_told_of() {
     let server = kept.serve(None).await;
     let memory = open(dir.path(), &server.url, |_| {});
     let id = memory.remember(vec![turn(1)]).await.unwrap()[0].id;
-    assert_eq!(memory.recall(&ask("harbour")).await.unwrap()[0].id, id);
+    assert_eq!(memory.recall(&ask("place 1")).await.unwrap()[0].id, id);
     let notice = memory.notice().await.unwrap();
     assert!(
         notice.contains("another shape") && notice.contains("256 numbers"),
@@ -191,7 +195,7 @@ async fn a_key_is_sent_and_a_wrong_one_is_told_of_without_telling_it() {
     let memory = open(dir.path(), &server.url, |s| {
         s.api_key = Some("right-key".to_owned())
     });
-    assert_eq!(memory.recall(&ask("harbour")).await.unwrap()[0].id, id);
+    assert_eq!(memory.recall(&ask("place 1")).await.unwrap()[0].id, id);
     assert_eq!((memory.notice().await, kept.count()), (None, 1));
 }
 
@@ -205,7 +209,7 @@ async fn a_server_that_never_answers_does_not_keep_anybody() {
     });
     let id = memory.remember(vec![turn(1)]).await.unwrap()[0].id;
     kept.hang();
-    assert_eq!(memory.recall(&ask("harbour")).await.unwrap()[0].id, id);
+    assert_eq!(memory.recall(&ask("place 1")).await.unwrap()[0].id, id);
     assert!(memory.notice().await.unwrap().contains("Qdrant"));
 }
 

@@ -16,7 +16,7 @@ use qdrant_client::qdrant::{
     point_id::PointIdOptions, points_selector::PointsSelectorOneOf, query::Variant, value::Kind,
     vector_input, vectors::VectorsOptions,
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Runtime};
 use tonic::{Request, Response, Status, service::Interceptor, transport::server::TcpIncoming};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -42,8 +42,8 @@ struct Collection {
 pub struct Server {
     pub url: String,
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    /// Connections are tasks of it, which end with it.
+    runtime: Option<Runtime>,
 }
 
 impl Kept {
@@ -62,23 +62,28 @@ impl Kept {
     }
 
     async fn serve_at(&self, key: Option<&str>, address: SocketAddr) -> Server {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
         let key = Key(key.map(str::to_owned));
-        let serving = tonic::transport::Server::builder()
-            .add_service(PointsServer::with_interceptor(self.clone(), key.clone()))
-            .add_service(CollectionsServer::with_interceptor(self.clone(), key))
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
-                let _ = stopped.await;
-            });
-        let task = tokio::spawn(async move { serving.await.unwrap() });
-        let url = format!("http://{address}");
+        let kept = self.clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let serving = runtime.spawn(async move {
+            let listener = TcpListener::bind(address).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let serving = tonic::transport::Server::builder()
+                .add_service(PointsServer::with_interceptor(kept.clone(), key.clone()))
+                .add_service(CollectionsServer::with_interceptor(kept, key))
+                .serve_with_incoming(TcpIncoming::from(listener));
+            tokio::spawn(async move { serving.await.unwrap() });
+            address
+        });
+        let address = serving.await.unwrap();
         Server {
-            url,
+            url: format!("http://{address}"),
             address,
-            stop,
-            task,
+            runtime: Some(runtime),
         }
     }
 
@@ -151,11 +156,17 @@ impl Kept {
 pub struct Stopped(SocketAddr);
 
 impl Server {
-    pub async fn stop(self) -> Stopped {
-        self.stop.send(()).unwrap();
-        self.task.abort();
-        let _ = self.task.await;
+    /// Stops it as if its machine had gone.
+    pub fn stop(self) -> Stopped {
         Stopped(self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -45,6 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         clock: Arc::new(SystemClock),
         instructions: context::INSTRUCTIONS.to_owned(),
         repository: Default::default(),
+        remembering: None,
         stop: Default::default(),
     };
     let run = RunId::random();

@@ -11,7 +11,7 @@ use gpak_kernel::{
 };
 use gpak_tools::wasm::Language;
 
-use crate::settings::BudgetChange;
+use crate::{serve::args::ServeArgs, settings::BudgetChange};
 
 /// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
 #[derive(Debug, Parser)]
@@ -57,6 +57,10 @@ pub enum Command {
     /// What is remembered: add, search, list, show, forget, stats, export, import, bench
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Be driven by an editor, over standard input and output (Agent Client Protocol)
+    Acp(AcpArgs),
+    /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol
+    Serve(Box<ServeArgs>),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
     /// The settings, and where each came from
@@ -97,6 +101,10 @@ pub struct Bounds {
     /// Deny a tool, likewise
     #[arg(long, value_name = "RULE", value_parser = deny)]
     pub deny: Vec<Rule>,
+
+    /// Recall nothing of earlier runs, and remember nothing of this one
+    #[arg(long)]
+    pub no_memory: bool,
 }
 
 /// `gpak run`
@@ -184,6 +192,21 @@ pub struct ChatArgs {
         reason = "clap shows the doc comment of a flattened field"
     )]
     pub place: Place,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub bounds: Bounds,
+}
+
+/// `gpak acp`
+#[derive(Debug, Args)]
+pub struct AcpArgs {
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
 
     #[command(flatten)]
     #[allow(
@@ -441,6 +464,9 @@ pub enum MemoryCommand {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: usize,
+        /// Also what was true once and is not any more, and what was merged into another one
+        #[arg(long)]
+        past: bool,
     },
     /// Show all that is known of one memory
     Show {
@@ -456,6 +482,21 @@ pub enum MemoryCommand {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Put in order what is new: merge what says the same, end what is not true any more, let what is never
+    /// used matter less
+    Consolidate {
+        /// And let this model find facts in the latest runs, as `provider/name` or `embedded`
+        #[arg(short, long, value_name = "MODEL")]
+        model: Option<String>,
+        /// So many of the latest runs
+        #[arg(long, default_value_t = 10, requires = "model")]
+        runs: usize,
+    },
+    /// Make the vectors of another embedder again, after `memory.embedder` was changed
+    ///
+    /// May be interrupted at any time, and goes on where it was. Meanwhile what has no vector yet is found by
+    /// its words.
+    Reembed,
     /// Count what is remembered
     Stats,
     /// Write memories as JSON, one a line, with their vectors

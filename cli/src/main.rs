@@ -1,5 +1,6 @@
 //! The front door of gpak: the command line. The only place that wires parts together.
 
+mod acp;
 mod args;
 mod bench;
 mod chat;
@@ -11,6 +12,8 @@ mod home;
 mod human;
 mod mcp;
 mod pulling;
+mod remembering;
+mod serve;
 mod servers;
 mod settings;
 mod show;
@@ -77,12 +80,14 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Run(args) => commands::run::run(&home, args, json).await,
         Command::Chat(args) => chat::chat(&home, args, json).await,
+        Command::Acp(args) => acp::acp(&home, args).await,
         Command::Resume(args) => commands::run::resume(&home, args, json).await,
         Command::Runs(command) => commands::runs::runs(&home, command, json).await,
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,
         Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
+        Command::Serve(args) => serve::serve(&home, *args, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),
         Command::Doctor(place) => commands::doctor::doctor(&home, &place.workspace, json).await,

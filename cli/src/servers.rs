@@ -50,6 +50,12 @@ pub enum ApiSetting {
 #[serde(transparent)]
 pub struct Secret(String);
 
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Secret {
     /// The text itself.
     pub fn expose(&self) -> &str {
@@ -111,7 +117,7 @@ impl ServerSettings {
     }
 
     /// The key: as it stands in the settings, as a command prints it, or from the environment.
-    fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
+    pub fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
         if let Some(Secret(key)) = &self.api_key {
             return Ok(Some(Key::new(key)));
         }

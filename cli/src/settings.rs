@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, file},
     home::Home,
     mcp::McpSettings,
+    remembering::QdrantSaid,
     servers::ServerSettings,
 };
 
@@ -100,6 +101,14 @@ pub struct Settings {
     pub confine: Setting<bool>,
     /// Where else they can write.
     pub write: Setting<Vec<PathBuf>>,
+    /// Whether runs recall earlier ones and are remembered.
+    pub memory: Setting<bool>,
+    /// Whose memory it is.
+    pub namespace: Setting<String>,
+    /// What makes the memory's vectors; None is the built-in one.
+    pub embedder: Setting<Option<String>>,
+    /// The server that looks through the memory, if one does.
+    pub qdrant: Setting<Option<QdrantSaid>>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
@@ -122,6 +131,7 @@ struct SettingsFile {
     strategy: Option<StrategyArg>,
     delegate: Option<bool>,
     commands: Commands,
+    memory: MemorySaid,
     openai: Option<ServerSettings>,
     ollama: Option<ServerSettings>,
     mcp: BTreeMap<String, McpSettings>,
@@ -133,6 +143,17 @@ struct SettingsFile {
 struct Commands {
     confine: Option<bool>,
     write: Option<Vec<PathBuf>>,
+}
+
+/// What is said of memory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MemorySaid {
+    #[serde(rename = "use")]
+    on: Option<bool>,
+    namespace: Option<String>,
+    embedder: Option<String>,
+    qdrant: Option<QdrantSaid>,
 }
 
 /// A path of the settings: absolute, or in the user's home folder behind `~`.
@@ -258,6 +279,8 @@ impl Settings {
             .set(model.map(|model| Some(model.clone())), &Origin::Flag);
         self.take_budget(bounds.budget.clone().unwrap_or_default(), &Origin::Flag);
         self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
+        self.memory
+            .set(bounds.no_memory.then_some(false), &Origin::Flag);
         for rule in bounds.allow.iter().chain(&bounds.deny) {
             let (value, origin) = (rule.clone(), Origin::Flag);
             self.rules.push(Setting { value, origin });
@@ -317,6 +340,10 @@ impl Settings {
             delegate: Setting::built_in(None),
             confine: Setting::built_in(true),
             write: Setting::built_in(Vec::new()),
+            memory: Setting::built_in(true),
+            namespace: Setting::built_in(String::new()),
+            embedder: Setting::built_in(None),
+            qdrant: Setting::built_in(None),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
             mcp: BTreeMap::new(),
@@ -332,6 +359,10 @@ impl Settings {
         self.delegate.set(said.delegate.map(Some), origin);
         self.confine.set(said.commands.confine, origin);
         self.write.set(said.commands.write, origin);
+        self.memory.set(said.memory.on, origin);
+        self.namespace.set(said.memory.namespace, origin);
+        self.embedder.set(said.memory.embedder.map(Some), origin);
+        self.qdrant.set(said.memory.qdrant.map(Some), origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
         self.mcp.extend(said.mcp.into_iter().map(|(name, value)| {
@@ -368,6 +399,12 @@ impl Settings {
         if said.commands.confine == Some(false) || said.commands.write.is_some() {
             ignore("a workspace cannot say where else commands may write");
         }
+        if said.memory.namespace.is_some() || said.memory.on == Some(true) {
+            ignore("a workspace cannot choose what is remembered");
+        }
+        if said.memory.embedder.is_some() || said.memory.qdrant.is_some() {
+            ignore("a workspace cannot choose where memory is sent");
+        }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
         }
@@ -403,6 +440,7 @@ impl Settings {
         self.take_budget(lower, origin);
         self.confine
             .set(said.commands.confine.filter(|yes| *yes), origin);
+        self.memory.set(said.memory.on.filter(|on| !on), origin);
         let rules = said
             .permission
             .into_iter()
@@ -437,6 +475,17 @@ impl Settings {
                 )
             })?;
             self.strategy.set(Some(Some(strategy)), &origin);
+        }
+        if let Some((origin, memory)) = read("GPAK_MEMORY") {
+            let on = match memory.as_str() {
+                "on" => true,
+                "off" => false,
+                _ => return Err(wrong(&origin, format!("`{memory}` is neither on nor off"))),
+            };
+            self.memory.set(Some(on), &origin);
+        }
+        if let Some((origin, namespace)) = read("GPAK_NAMESPACE") {
+            self.namespace.set(Some(namespace), &origin);
         }
         if let Some((origin, budget)) = read("GPAK_BUDGET") {
             let budget = BudgetChange::parse(&budget).map_err(|why| wrong(&origin, why))?;
@@ -509,6 +558,8 @@ mod tests {
                 openai.base_url = "http://evil/v1"
                 commands = { confine = false, write = ["/"] }
                 mcp.evil.command = "evil"
+                memory.namespace = "another's"
+                memory.qdrant.url = "http://evil:6334"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -534,7 +585,8 @@ mod tests {
         assert_eq!(settings.openai.value.base_url, None);
         assert_eq!(settings.reach(), Reach::default());
         assert!(settings.mcp.is_empty());
-        assert_eq!(settings.ignored.len(), 6, "{:?}", settings.ignored);
+        assert_eq!(settings.qdrant.value, None);
+        assert_eq!(settings.ignored.len(), 8, "{:?}", settings.ignored);
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub mod tree;
 
 use std::{io::IsTerminal, time::Duration};
 
-use gpak_kernel::{event::Strategy, model::ToolCall, policy::Spent};
+use gpak_kernel::{event::Strategy, memory::Hit, model::ToolCall, policy::Spent};
 use serde_json::Value;
 
 /// A call in a line: the tool and what tells it apart.
@@ -30,6 +30,17 @@ fn argument(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// What was recalled, a line each; or why nothing could be.
+pub fn recalled(hits: &[Hit], failed: Option<&str>, width: usize) -> Vec<String> {
+    let line = |hit: &Hit| {
+        let day = hit.episode.at.strftime("%F");
+        let text = outcome(&plain(&hit.episode.text), width);
+        format!("  remembers {day}: {text}")
+    };
+    let failed = failed.map(|why| format!("  cannot remember: {}", outcome(why, width)));
+    hits.iter().map(line).chain(failed).collect()
 }
 
 /// The name of a strategy.

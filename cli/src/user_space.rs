@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use gpak_kernel::{context::READ_HISTORY, run::child::Delegate, tool::Tool as _};
+use gpak_kernel::{
+    context::READ_HISTORY,
+    run::{child::Delegate, episodes::RECALL},
+    tool::Tool as _,
+};
 use gpak_tools::{
     builtin::{self, Options},
     forge::{MAKE_TOOL, MadeStore},
@@ -39,6 +43,7 @@ pub fn made(home: &Home, packages: &Packages) -> MadeStore {
 pub fn reserved(home: &Home) -> BTreeSet<String> {
     let tools = builtin::all(&options(home));
     let names = tools.iter().map(|tool| tool.spec().name.clone());
+    let of_memory = ["remember", RECALL, "forget"].map(str::to_owned);
     let pin = builtin::pin_fact().spec().name.clone();
     let delegate = Delegate::default().spec().name.clone();
     let others = [
@@ -48,5 +53,5 @@ pub fn reserved(home: &Home) -> BTreeSet<String> {
         pin,
         delegate,
     ];
-    names.chain(others).collect()
+    names.chain(others).chain(of_memory).collect()
 }

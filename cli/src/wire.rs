@@ -11,6 +11,7 @@ use gpak_kernel::{
     context,
     event::RunId,
     journal::{Journal, RunFilter},
+    memory::Memory,
     model::{
         Model, ModelError, ModelProfile,
         catalogue::{Catalogue, Store},
@@ -20,7 +21,7 @@ use gpak_kernel::{
         resilience::{BreakerSettings, Guarded},
         scripted::Scripted,
     },
-    run::{Driver, Human, SystemClock, child::Delegate},
+    run::{Driver, Human, Remembering, SystemClock, child::Delegate},
     tool::{Tool, Toolbox},
 };
 use gpak_memory::SqliteJournal;
@@ -38,7 +39,7 @@ use crate::{
     choice, crash,
     failure::{Failure, file},
     home::Home,
-    pulling, servers,
+    pulling, remembering, servers,
     settings::{Origin, Settings},
     user_space,
 };
@@ -79,7 +80,7 @@ pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
 
 /// The driver of runs in one process, in a workspace whose repository may have something to say. Says so
 /// if some of that cannot be used.
-pub fn driver(
+pub async fn driver(
     home: &Home,
     workspace: &Path,
     settings: &Settings,
@@ -87,23 +88,70 @@ pub fn driver(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
+    driver_on(
+        (journal(home)?, memory(home, settings).await),
+        home,
+        workspace,
+        settings,
+        (model, human, stop),
+    )
+}
+
+/// Likewise, over a journal and a memory that are open already.
+pub fn driver_on(
+    (journal, memory): (Arc<dyn Journal>, Option<Arc<dyn Memory>>),
+    home: &Home,
+    workspace: &Path,
+    settings: &Settings,
+    (model, human, stop): (Arc<dyn Model>, Arc<dyn Human>, CancellationToken),
+) -> Result<Driver, Failure> {
     let found = repository(home, workspace, model.profile());
     for notice in &found.notices {
         eprintln!("gpak: {notice}");
     }
-    let driver = driver_of_none(home, model, human, stop)?;
+    let driver = bare(journal, model, human, stop);
+    let mut toolbox = toolbox(
+        home,
+        settings.reach(),
+        driver.model.profile(),
+        &driver.journal,
+        Some(workspace),
+        found.tool,
+    )?;
+    let window = driver.model.profile().window;
+    let remembering = memory.map(|memory| Remembering {
+        memory,
+        namespace: settings.namespace.value.clone(),
+        tokens: recalled_tokens(window),
+    });
+    if let (Some(remembering), true) = (&remembering, driver.model.profile().native_tools) {
+        toolbox = toolbox
+            .with(builtin::memory(remembering))
+            .map_err(|why| Failure::new(why.to_string()))?;
+    }
     Ok(Driver {
-        toolbox: toolbox(
-            home,
-            settings.reach(),
-            driver.model.profile(),
-            &driver.journal,
-            Some(workspace),
-            found.tool,
-        )?,
+        toolbox,
         repository: found.repository,
+        remembering,
         ..driver
     })
+}
+
+/// What is remembered across runs, unless the settings are against it. A memory that cannot be opened is
+/// said, and done without.
+async fn memory(home: &Home, settings: &Settings) -> Option<Arc<dyn Memory>> {
+    if !settings.memory.value {
+        return None;
+    }
+    let opened = remembering::open(home, settings).await;
+    opened
+        .inspect_err(|why| eprintln!("gpak: nothing is remembered: {why}"))
+        .ok()
+}
+
+/// Tokens that may be recalled unasked: a sixteenth of the window, since most of it is not needed.
+fn recalled_tokens(window: u32) -> usize {
+    (window as usize / 16).clamp(128, 2000)
 }
 
 /// What the workspace's repository says, for such a model.
@@ -141,24 +189,43 @@ pub fn driver_of_none(
     human: Arc<dyn Human>,
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
-    let journal = journal(home)?;
+    driver_of_none_on(journal(home)?, home, model, human, stop)
+}
+
+/// Likewise, over a journal that is open already.
+pub fn driver_of_none_on(
+    journal: Arc<dyn Journal>,
+    home: &Home,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Result<Driver, Failure> {
+    let driver = bare(journal, model, human, stop);
+    let (reach, model) = (Reach::default(), driver.model.profile());
     Ok(Driver {
-        toolbox: toolbox(
-            home,
-            Reach::default(),
-            model.profile(),
-            &journal,
-            None,
-            None,
-        )?,
+        toolbox: toolbox(home, reach, model, &driver.journal, None, None)?,
+        ..driver
+    })
+}
+
+/// A driver without tools.
+pub fn bare(
+    journal: Arc<dyn Journal>,
+    model: Arc<dyn Model>,
+    human: Arc<dyn Human>,
+    stop: CancellationToken,
+) -> Driver {
+    Driver {
+        toolbox: Toolbox::default(),
         journal,
         instructions: instructions(model.profile()),
         model,
         human,
         clock: Arc::new(SystemClock),
         repository: context::Repository::default(),
+        remembering: None,
         stop,
-    })
+    }
 }
 
 /// Lets runs of this driver start runs of their own, where the settings or the model make it worth it.
@@ -394,6 +461,13 @@ pub async fn embedded_file(
     let id = id.or(default).unwrap_or_default();
     if !id.starts_with("embedded/") {
         return Err(unknown(&id));
+    }
+    if store.catalogue().get(&id).is_some_and(|entry| entry.embeds) {
+        return Err(
+            Failure::usage(format!("`{id}` makes vectors for memory, and no replies")).help(
+                "`memory.embedder` in the settings names it; `gpak models list` shows the others",
+            ),
+        );
     }
     let located = pulling::on_demand(store, id, stop.clone()).await?;
     let options = embedded::Options {

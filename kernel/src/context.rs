@@ -1,8 +1,8 @@
 //! What the model is shown: a pure function of the run's state and the model's window.
 //!
-//! In this order: the system prompt (with the tools), what the repository says of itself, the task, what
-//! the user said since, the digest of the steps that were replaced, and the latest steps as they were.
-//! What a run remembers of other runs will stand behind what the repository says.
+//! In this order: the system prompt (with the tools), what the repository says of itself, what is remembered
+//! of other runs, the task, what the user said since, the digest of the steps that were replaced, and the
+//! latest steps as they were.
 //!
 //! The steps are shown as they were until they fill three quarters of the window. Then the oldest are
 //! replaced by a digest, and that is an event: between two such events what was sent before is a prefix of
@@ -15,6 +15,7 @@
 //! the middle of one result is left out.
 
 mod digest;
+mod recalled;
 mod repository;
 mod room;
 mod shorten;
@@ -22,6 +23,10 @@ mod view;
 
 pub use repository::{Notes, Repository, Skill};
 pub use room::size;
+
+pub(crate) use digest::{complaint, in_short};
+pub(crate) use recalled::told as told_of_recalled;
+pub(crate) use shorten::{head, one_line};
 
 use std::borrow::Cow;
 

@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     context::Repository,
     label::{Label, serde_as_text},
+    memory::Hit,
     model::{CallId, ModelError, ModelProfile, Reply, ToolCall},
     policy::{Budget, Permissions, Spent},
     tool::{Made, ToolOutput, ToolSpec},
@@ -137,6 +138,23 @@ pub struct Setup {
     pub repository: Repository,
 }
 
+/// What a client of a service asks for beside the task.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Requested {
+    /// The user it asks for.
+    pub by: String,
+    /// What the system prompt says besides.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instructions: String,
+    /// Tools whose calls the client makes itself: the run waits for what it says came of them. Their
+    /// control is [`Control::Ask`](crate::tool::Control::Ask).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
+    /// Whatever else the client wants to have back.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub meta: Map<String, Value>,
+}
+
 /// A fact about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -145,6 +163,11 @@ pub enum Event {
     RunCreated {
         /// The task and its bounds.
         spec: RunSpec,
+    },
+    /// A client of a service asked for the run, which a driver of that service takes on.
+    RunRequested {
+        /// What it asked for.
+        request: Requested,
     },
     /// A driver took the run on.
     RunStarted {
@@ -157,6 +180,15 @@ pub enum Event {
         text: String,
         /// Who said it.
         from: Label,
+    },
+    /// Memory was asked what it has to say to the task, or to the user's message.
+    MemoryRecalled {
+        /// What it had to say, best first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hits: Vec<Hit>,
+        /// Why it could not be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// The mind answered.
     ModelReplied {
@@ -512,10 +544,12 @@ fn is_zero(number: &u32) -> bool {
 
 impl Event {
     /// Types that this version knows, as they stand in `type`.
-    pub const TYPES: [&str; 20] = [
+    pub const TYPES: [&str; 22] = [
         "run_created",
+        "run_requested",
         "run_started",
         "message_received",
+        "memory_recalled",
         "model_replied",
         "model_failed",
         "tool_started",
@@ -538,7 +572,9 @@ impl Event {
     /// Where the event's content came from.
     pub fn label(&self) -> Label {
         match self {
-            Self::RunCreated { .. } | Self::ApprovalDecided { .. } => Label::User,
+            Self::RunCreated { .. } | Self::RunRequested { .. } | Self::ApprovalDecided { .. } => {
+                Label::User
+            }
             Self::MessageReceived { from, .. } | Self::ToolFinished { from, .. } => from.clone(),
             _ => Label::Own,
         }

@@ -24,7 +24,27 @@ impl Label {
     /// Whether text with this label can authorise an act. Text from outside can inform; it cannot
     /// authorise.
     pub fn is_trusted(&self) -> bool {
-        matches!(self, Self::User | Self::Own)
+        self.distance() == 0
+    }
+
+    /// The one of both that is trusted less: what is made of several texts is trusted no more than the
+    /// worst of them.
+    pub fn or_less_trusted(self, other: &Self) -> Self {
+        match other.distance() > self.distance() {
+            true => other.clone(),
+            false => self,
+        }
+    }
+
+    /// How far away a text comes from.
+    fn distance(&self) -> u8 {
+        match self {
+            Self::User | Self::Own => 0,
+            Self::Repo => 1,
+            Self::Tool(_) => 2,
+            Self::Web(_) => 3,
+            Self::Peer(_) => 4,
+        }
     }
 }
 

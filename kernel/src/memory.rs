@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod facts;
+
 use crate::{
     event::RunId,
     label::{Label, serde_as_text},
@@ -51,6 +53,14 @@ pub trait Memory: Send + Sync {
 
     /// Keeps exported records, all or none. A vector of another embedder is made anew from the text.
     async fn import(&self, records: Vec<Record>) -> Result<Vec<Kept>, MemoryError>;
+
+    /// Counts that these were of use to somebody, which makes them come sooner next time.
+    async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError>;
+
+    /// Puts what came since the last time in order: merges what says the same, ends the validity of facts
+    /// that a later one contradicts, and lets what nobody ever used matter less. Nothing is deleted. The
+    /// same store at the same time gives the same.
+    async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError>;
 
     /// What is in the store.
     async fn stats(&self) -> Result<Stats, MemoryError>;
@@ -157,6 +167,9 @@ pub struct Episode {
     /// Whose memory it is: agents and users that are apart have different ones.
     #[serde(default)]
     pub namespace: String,
+    /// The folder that it is about, as an absolute path; nothing for what holds everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
     /// The entry it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -198,6 +211,7 @@ impl Episode {
             caption: None,
             label,
             namespace: String::new(),
+            workspace: None,
             origin: None,
             conversation: None,
             speaker: None,
@@ -222,6 +236,10 @@ impl Episode {
         part(self.namespace.as_bytes());
         part(self.kind.as_str().as_bytes());
         part(self.text.as_bytes());
+        if let Some(workspace) = &self.workspace {
+            part(b"workspace");
+            part(workspace.as_bytes());
+        }
         if self.kind == Kind::Episodic {
             let optional = |text: &Option<String>| text.clone().unwrap_or_default();
             part(optional(&self.caption).as_bytes());
@@ -255,6 +273,8 @@ pub struct Filter {
     pub namespace: Option<String>,
     /// Of one of these kinds.
     pub kinds: Vec<Kind>,
+    /// About this folder, or about none.
+    pub workspace: Option<String>,
     /// Made from entries of this run.
     pub run: Option<RunId>,
     /// Of this conversation.
@@ -265,6 +285,8 @@ pub struct Filter {
     pub labels: Vec<Label>,
     /// With all of these tags.
     pub tags: Vec<String>,
+    /// Also what was true once and is not any more, and what was merged into another one.
+    pub past: bool,
 }
 
 impl Filter {
@@ -283,6 +305,9 @@ impl Filter {
             .as_ref()
             .is_none_or(|name| *name == episode.namespace)
             && (self.kinds.is_empty() || self.kinds.contains(&episode.kind))
+            && (self.workspace.is_none()
+                || episode.workspace.is_none()
+                || self.workspace == episode.workspace)
             && self.run.is_none_or(run)
             && (self.conversation.is_none() || self.conversation == episode.conversation)
             && self
@@ -291,6 +316,7 @@ impl Filter {
                 .is_none_or(|time| time.contains(&episode.at))
             && (self.labels.is_empty() || self.labels.contains(&episode.label))
             && self.tags.iter().all(|tag| episode.tags.contains(tag))
+            && (self.past || episode.valid_to.is_none())
     }
 }
 
@@ -326,7 +352,7 @@ impl Query {
 }
 
 /// Something that was found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     /// The name of the episode.
     pub id: EpisodeId,
@@ -334,20 +360,22 @@ pub struct Hit {
     pub episode: Episode,
     /// How well it fits; comparable within one recall only.
     pub score: f32,
+    /// The cosine of its vector and the question's, which can be compared across recalls.
+    pub likeness: f32,
     /// What it was found by, strongest first.
     pub why: Vec<Reason>,
     /// Turns before it in its conversation, then those after it, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub around: Vec<Episode>,
 }
 
 /// One part of a hit's score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
     /// What found it: `words`, `meaning`, `context`, `speaker`, `session`, `time` and so on.
     pub by: String,
     /// Its place among all that this found, from 1; nothing where there is no order.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
     /// What it adds to the score.
     pub score: f32,
@@ -378,6 +406,21 @@ pub struct Record {
     /// Its vector, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
+}
+
+/// What a consolidation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Consolidated {
+    /// Episodes that were looked at: of those that came since the last time, as many as one go takes.
+    pub looked_at: u64,
+    /// Those that are left for the next go.
+    pub left: u64,
+    /// Those that say what another one says, each with that other one.
+    pub merged: Vec<(EpisodeId, EpisodeId)>,
+    /// Facts that are not true any more, each with the one that says so.
+    pub superseded: Vec<(EpisodeId, EpisodeId)>,
+    /// How many matter less now, because they were never used.
+    pub decayed: u64,
 }
 
 /// What is in a store.

@@ -3,22 +3,27 @@
 //! [`Machine`] decides and does nothing; [`Driver`] does what the machine says, journals it, and tells
 //! the machine. [`State`] is what both know: the fold of the run's events.
 
+mod answer;
 mod aside;
 pub mod check;
 pub mod child;
 mod driver;
+pub mod episodes;
 mod machine;
 pub mod nested;
 mod own;
 mod progress;
+mod remembering;
 pub mod replay;
 mod state;
 pub mod undo;
 mod unfinished;
+pub mod waiting;
 
 pub use driver::{
     Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
 };
 pub use machine::{Machine, Next, Waiting};
 pub use own::OwnCall;
+pub use remembering::Remembering;
 pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

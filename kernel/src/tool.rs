@@ -144,6 +144,8 @@ pub struct ToolContext {
     pub run: RunId,
     /// The folder it works in.
     pub workspace: PathBuf,
+    /// How far all is trusted that the run's mind has seen: what it writes is trusted no more.
+    pub trust: Label,
 }
 
 /// What a call gave.

@@ -72,6 +72,7 @@ fn driver(journal: Arc<dyn Journal>) -> Driver {
         clock: Arc::new(SystemClock),
         instructions: String::new(),
         repository: Default::default(),
+        remembering: None,
         stop: CancellationToken::new(),
     }
 }

@@ -12,6 +12,7 @@
 //! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
 
 mod cache;
+mod consolidate;
 mod failure;
 mod find;
 mod fuse;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, env, error::Error, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     model::CallId,
     run::{Answer, Human, Waiting},
     tool::{Call, Tool, ToolContext},
@@ -66,6 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let context = ToolContext {
         run: RunId::from_u128(1),
         workspace: folder.path().to_owned(),
+        trust: Label::Own,
     };
     let tools = servers.tools();
     for (number, (tool, args)) in (0..).zip(calls(&tools)?) {

@@ -7,7 +7,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use gpak_kernel::tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec};
+use gpak_kernel::{
+    run::Remembering,
+    tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -20,6 +23,7 @@ use crate::{
 mod change;
 mod control;
 mod files;
+mod memory;
 mod search;
 mod shell;
 
@@ -139,6 +143,11 @@ pub fn without_files(options: &Options) -> Vec<Arc<dyn Tool>> {
 /// `pin_fact`, by which a model keeps a fact in view. One more tool costs a small model more than it gives.
 pub fn pin_fact() -> Arc<dyn Tool> {
     control::pin_fact()
+}
+
+/// `remember`, `recall` and `forget`.
+pub fn memory(remembering: &Remembering) -> Vec<Arc<dyn Tool>> {
+    memory::all(remembering)
 }
 
 /// What all tools for files share.

@@ -157,6 +157,11 @@ impl Screen {
                 let (run, model) = (entry.run.short(), setup.model.id());
                 self.line("2", &format!("run {run} · {model}"));
             }
+            Event::MemoryRecalled { hits, failed } => {
+                for line in show::recalled(hits, failed.as_deref(), WIDTH) {
+                    self.line("2", &line);
+                }
+            }
             Event::ModelReplied { reply } => {
                 if !reply.calls.is_empty() && self.stream == Stream::Thought {
                     self.end_stream();

@@ -285,6 +285,7 @@ async fn run_task(
         clock: Arc::new(SystemClock),
         instructions: wire::instructions(model.profile()),
         repository: wire::repository(home, workspace, model.profile()).repository,
+        remembering: None,
         stop: CancellationToken::new(),
     };
     let spec = RunSpec {

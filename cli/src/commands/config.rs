@@ -5,6 +5,7 @@ use crate::{
     commands::print_json,
     failure::{DONE, Failure},
     home::Home,
+    remembering,
     settings::{Setting, Settings},
     wire,
 };
@@ -67,12 +68,19 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
     ];
     lines.extend(ways(settings));
     let paths = serde_json::json!(settings.write.value).to_string();
+    lines.push(line("memory.use", &settings.memory));
+    lines.push((
+        "memory.namespace".to_owned(),
+        serde_json::json!(settings.namespace.value).to_string(),
+        settings.namespace.origin.to_string(),
+    ));
     lines.push(line("commands.confine", &settings.confine));
     lines.push((
         "commands.write".to_owned(),
         paths,
         settings.write.origin.to_string(),
     ));
+    lines.extend(remembering::lines(settings));
     for (provider, server) in [("openai", &settings.openai), ("ollama", &settings.ollama)] {
         lines.extend(server.value.lines().into_iter().map(|(name, value)| {
             (

@@ -54,7 +54,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     };
     let session = Session::new(json, attended);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop).await?;
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = session.manner(settings.yes.value);
     let servers = mcp::join(&mut driver, home, &settings, manner).await?;
@@ -106,7 +106,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     if let Some(outcome) = &state.outcome {
         return Ok(over(run, outcome, &entries, json));
     }
-    let settings = Settings::read(home, &spec.workspace)?;
+    let settings =
+        Settings::read(home, &spec.workspace)?.with_flags(args.model.as_ref(), &args.bounds);
     let model = args.model.as_ref().unwrap_or(&spec.model);
     let stop = stop_on_ctrl_c();
     let mind = wire::mind(home, &settings, Some(model), &stop).await?;
@@ -115,7 +116,7 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop).await?;
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = session.manner(args.bounds.yes || spec.permissions.yes);
     let servers = mcp::join(&mut driver, home, &settings, manner).await?;
@@ -221,7 +222,7 @@ fn stop_on_ctrl_c() -> CancellationToken {
 }
 
 /// Waits for Ctrl-C or SIGTERM; false if signals cannot be had.
-async fn next_signal() -> bool {
+pub async fn next_signal() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),

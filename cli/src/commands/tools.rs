@@ -11,6 +11,7 @@ use std::{
 
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     model::CallId,
     tool::{Call, Effect, Tool as _, ToolContext, ToolError},
 };
@@ -416,6 +417,7 @@ async fn made(tool: &PackagedTool, input: &Value, workspace: PathBuf, number: u3
     let context = ToolContext {
         run: RunId::random(),
         workspace,
+        trust: Label::Own,
     };
     tool.call_logged(&call, &context).await
 }

@@ -4,8 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
     event::RunId,
+    journal::Journal,
     model::CallId,
-    run::{Machine, Nobody, replay, undo::undoable},
+    run::{
+        Machine, Nobody, replay,
+        undo::{Undone, undoable},
+    },
 };
 use gpak_tools::UndoStore;
 
@@ -20,23 +24,7 @@ use crate::{
 pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, Failure> {
     let journal = wire::journal(home)?;
     let run = wire::run_id(journal.as_ref(), prefix).await?;
-    let entries = journal.read(run, 1).await?;
-    let machine = Machine::fold(&entries);
-    let state = machine.state();
-    let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
-        return Err(Failure::usage(format!("run {} never started", run.short())));
-    };
-    let newest_first = undoable(journal.as_ref(), run, 0).await?;
-    let store = UndoStore::new(home.undo());
-    check_unchanged(&store, &newest_first, &spec.workspace).await?;
-    drop(journal);
-    let driver = wire::driver_of_none(
-        home,
-        Arc::new(recorded),
-        Arc::new(Nobody),
-        Default::default(),
-    )?;
-    let undone = driver.undo(run).await?;
+    let undone = undone(home, journal, run).await?;
     if json {
         print_json(&serde_json::json!({
             "run": run,
@@ -63,6 +51,22 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     } else {
         FAILED
     })
+}
+
+/// Undoes what a run did, if nothing of it changed since.
+pub async fn undone(home: &Home, journal: Arc<dyn Journal>, run: RunId) -> Result<Undone, Failure> {
+    let entries = journal.read(run, 1).await?;
+    let machine = Machine::fold(&entries);
+    let state = machine.state();
+    let (Some(spec), Some(recorded)) = (&state.spec, replay::Recorded::of(&entries)) else {
+        return Err(Failure::usage(format!("run {} never started", run.short())));
+    };
+    let newest_first = undoable(journal.as_ref(), run, 0).await?;
+    let store = UndoStore::new(home.undo());
+    check_unchanged(&store, &newest_first, &spec.workspace).await?;
+    let (mind, nobody) = (Arc::new(recorded), Arc::new(Nobody));
+    let driver = wire::driver_of_none_on(journal, home, mind, nobody, Default::default())?;
+    Ok(driver.undo(run).await?)
 }
 
 /// Fails, and names what changed, if anything did since runs in that workspace made these calls, newest

@@ -100,6 +100,11 @@ impl Observer for Live {
             Event::RunResumed { .. } => {
                 self.line("2", &format!("run {} goes on", entry.run.short()))
             }
+            Event::MemoryRecalled { hits, failed } => {
+                for line in super::recalled(hits, failed.as_deref(), WIDTH) {
+                    self.line("2", &line);
+                }
+            }
             Event::ModelReplied { reply } => {
                 self.thought.clear();
                 let thought = if reply.thought.is_empty() {

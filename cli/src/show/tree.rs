@@ -71,6 +71,13 @@ impl Tree<'_> {
     fn draw(&self, entries: &[Entry]) -> String {
         let (run, state, full) = (self.run, self.state, self.full);
         let mut lines = vec![head(run, state)];
+        lines.extend(state.recalled_first().iter().map(|hit| {
+            format!(
+                "├─ remembers {}: {}",
+                hit.id,
+                shorten(&one_line(&hit.episode.text), WIDTH)
+            )
+        }));
         lines.extend(self.own(0));
         for turn in &state.turns {
             match turn {

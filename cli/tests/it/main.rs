@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod acp;
 mod bad_input;
 mod chat;
 mod chat_terminal;
@@ -21,7 +22,9 @@ mod guests;
 mod mcp;
 mod memory;
 mod place;
+mod remembering;
 mod runs;
+mod serve;
 mod strategy;
 mod tmux;
 mod tools;

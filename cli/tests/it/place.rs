@@ -96,6 +96,8 @@ impl Place {
             "GPAK_WINDOW",
             "GPAK_BUDGET",
             "GPAK_STRATEGY",
+            "GPAK_MEMORY",
+            "GPAK_NAMESPACE",
             "GPAK_TEST_KILL",
             "OPENAI_API_KEY",
             "OPENAI_BASE_URL",

@@ -285,7 +285,7 @@ fn tool<'a>(state: &'a State, name: &str) -> Option<&'a ToolSpec> {
 }
 
 /// What is wrong with a call that was made and did not work. A program that says it failed did not.
-fn complaint(outcome: &CallOutcome) -> Option<String> {
+pub(crate) fn complaint(outcome: &CallOutcome) -> Option<String> {
     let failed = match outcome {
         CallOutcome::Done { output } => {
             let code = output.data.as_ref().and_then(|data| data.get("exit_code"));
@@ -331,7 +331,7 @@ fn latest_once(mut all: Vec<String>) -> Vec<String> {
 }
 
 /// A call in a line, its files whole.
-fn in_short(call: &ToolCall) -> String {
+pub(crate) fn in_short(call: &ToolCall) -> String {
     let mut line = call.name.clone();
     let files: Vec<&str> = paths(&call.args).collect();
     for path in &files {

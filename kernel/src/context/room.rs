@@ -1,6 +1,6 @@
 //! How the window is shared out, in tokens as far as they can be counted without the model.
 
-use super::{READ_HISTORY, shorten};
+use super::{READ_HISTORY, recalled, shorten};
 use crate::{
     event::{RunSpec, Setup},
     model::{Message, ModelProfile, Request, step},
@@ -64,9 +64,11 @@ impl Room {
         let fixed = tools_size(&setup.tools, &setup.model)
             + in_tokens(setup.instructions.len())
             + TOKENS_A_MESSAGE;
+        let recalled = recalled::told(state.recalled_first());
+        let recalled = recalled.map_or(0, |(text, _)| in_tokens(text.len()) + TOKENS_A_MESSAGE);
         // What the system prompt leaves, without the wrapping of what is one message each: what the
         // repository says, the task, the files, and the digest.
-        let free = request.saturating_sub(fixed + 4 * TOKENS_A_MESSAGE);
+        let free = request.saturating_sub(fixed + recalled + 4 * TOKENS_A_MESSAGE);
         let task = (free / 3 * 2).min(in_tokens(super::task(spec).len()));
         let free = free - task;
         let repository = free / 4 * BYTES_A_TOKEN;

@@ -101,7 +101,7 @@ fn at(whole: Whole, from: usize) -> String {
 }
 
 /// The longest beginning of at most so many bytes, up to the end of a line if one is near.
-pub(super) fn head(text: &str, bytes: usize) -> &str {
+pub(crate) fn head(text: &str, bytes: usize) -> &str {
     let head = text
         .get(..text.floor_char_boundary(bytes))
         .unwrap_or_default();
@@ -143,7 +143,7 @@ pub(super) fn first_line(text: &str, bytes: usize) -> String {
 }
 
 /// Its words with single spaces between them, of at most so many bytes.
-pub(super) fn one_line(text: &str, bytes: usize) -> String {
+pub(crate) fn one_line(text: &str, bytes: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() <= bytes {
         return line;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    READ_HISTORY, digest,
+    READ_HISTORY, digest, recalled,
     room::{self, Room, message_size},
     shorten::{self, Whole},
 };
@@ -124,6 +124,8 @@ impl<'a> View<'a> {
             let label = Label::Repo;
             messages.push(Message::User { text, label });
         }
+        let recalled = recalled::told(self.state.recalled_first());
+        messages.extend(recalled.map(|(text, label)| Message::User { text, label }));
         let task = super::task(self.spec);
         let task = shorten::head_and_tail(&task, room.task, self.whole(0));
         messages.push(Message::User {

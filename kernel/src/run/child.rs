@@ -226,6 +226,7 @@ impl Drive<'_> {
             clock: self.driver.clock.clone(),
             instructions: self.driver.instructions.clone(),
             repository: self.driver.repository.clone(),
+            remembering: self.driver.remembering.clone(),
             stop: self.driver.stop.clone(),
         };
         let child = RunSpec {

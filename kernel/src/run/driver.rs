@@ -16,13 +16,15 @@ use super::{
     check,
     machine::{Machine, Next, Waiting},
     nested,
+    remembering::Remembering,
     state::{State, show},
 };
 use crate::{
     context::Repository,
     entry::{Entry, Head},
     event::{
-        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, RunId, RunSpec, Setup,
+        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, Requested, RunId,
+        RunSpec, Setup,
     },
     journal::{Journal, JournalError},
     label::Label,
@@ -48,6 +50,8 @@ pub struct Driver {
     pub instructions: String,
     /// What the workspace's repository says of itself.
     pub repository: Repository,
+    /// What is remembered of other runs, if anything is to be.
+    pub remembering: Option<Remembering>,
     /// Stops the driver, cleanly, at whatever it waits for.
     pub stop: CancellationToken,
 }
@@ -58,6 +62,11 @@ pub trait Human: Send + Sync {
     /// Asks for what the run waits for; `preview` shows what a call would change. None if nobody
     /// answers now: the run then waits.
     async fn ask(&self, waiting: &Waiting, preview: Option<&str>) -> Option<Answer>;
+
+    /// What somebody said to the run meanwhile, unasked, in order. Looked for between two steps.
+    fn said(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What somebody answers.
@@ -184,14 +193,33 @@ impl Driver {
     /// # Errors
     /// If the task is empty, the workspace cannot be used, or the journal does not take it.
     pub async fn create(&self, run: RunId, spec: RunSpec) -> Result<(), DriveError> {
+        self.create_requested(run, spec, None).await
+    }
+
+    /// Creates a run, with what a client of a service asked for.
+    ///
+    /// # Errors
+    /// As of [`Driver::create`].
+    pub async fn create_requested(
+        &self,
+        run: RunId,
+        spec: RunSpec,
+        request: Option<Requested>,
+    ) -> Result<(), DriveError> {
         if spec.task.trim().is_empty() {
             return Err(DriveError::EmptyTask);
         }
         check_workspace(&spec.workspace)?;
         self.check_able(&spec)?;
-        let created = Event::RunCreated { spec };
-        let entry = Entry::seal(run, Head::EMPTY, self.clock.now(), created);
-        Ok(self.journal.append(&[entry]).await?)
+        let requested = request.map(|request| Event::RunRequested { request });
+        let events = std::iter::once(Event::RunCreated { spec }).chain(requested);
+        let mut head = Head::EMPTY;
+        let entries = events.map(|event| {
+            let entry = Entry::seal(run, head, self.clock.now(), event);
+            head = entry.head();
+            entry
+        });
+        Ok(self.journal.append(&entries.collect::<Vec<_>>()).await?)
     }
 
     /// Whether the run's checks can be run, and its strategy followed.
@@ -306,6 +334,11 @@ impl<'a> Drive<'a> {
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
+            let said = self.driver.human.said();
+            if !said.is_empty() && self.machine.state().outcome.is_none() {
+                self.commit(said.into_iter().map(self::said).collect())
+                    .await?;
+            }
             if let Some(ended) = self.step().await? {
                 return Ok(ended);
             }
@@ -315,7 +348,7 @@ impl<'a> Drive<'a> {
     /// Does the next thing.
     pub(super) async fn step(&mut self) -> Result<Option<Ended>, DriveError> {
         match self.machine.next() {
-            Next::Record(events) => self.commit(events).await?,
+            Next::Record(events) => self.record(events).await?,
             Next::Think { request, after_ms } => self.think(request, after_ms).await?,
             Next::Act(calls) => self.act(calls).await?,
             Next::Wait(Waiting::Driver(reason)) => {
@@ -323,9 +356,20 @@ impl<'a> Drive<'a> {
                 return Ok(Some(Ended::Paused(reason)));
             }
             Next::Wait(waiting) => self.wait(waiting).await?,
-            Next::Done(outcome) => return Ok(Some(Ended::Finished(outcome))),
+            Next::Done(outcome) => {
+                self.remember().await;
+                return Ok(Some(Ended::Finished(outcome)));
+            }
         }
         Ok(None)
+    }
+
+    /// Journals what the machine decided. Steps that are not shown any more can be recalled.
+    async fn record(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
+        let before = self.machine.state().compacted_through();
+        self.commit(events).await?;
+        self.remember_steps(before).await;
+        Ok(())
     }
 
     /// Journals, then applies.
@@ -356,6 +400,15 @@ impl<'a> Drive<'a> {
         if let Some(spec) = &state.spec {
             check_workspace(&spec.workspace)?;
         }
+        let asked = match (&state.setup, &state.spec) {
+            (None, Some(spec)) => Some(spec.task.clone()),
+            _ => resumption.message.clone(),
+        };
+        let recalled = match asked {
+            Some(asked) => self.recalled(&asked).await,
+            None => None,
+        };
+        let state = self.machine.state();
         let mut tools = self.driver.toolbox.specs();
         if let Some(spec) = &state.spec {
             tools.extend(strategy::tools(spec, &self.driver.toolbox));
@@ -374,6 +427,7 @@ impl<'a> Drive<'a> {
             now.files.clone_from(&then.files);
             now.contents.clone_from(&then.contents);
         }
+        let is_new = state.setup.is_none();
         let event = match &state.setup {
             None => Event::RunStarted { setup },
             Some(before) => Event::RunResumed {
@@ -383,9 +437,14 @@ impl<'a> Drive<'a> {
                 setup: (*before != setup).then(|| Box::new(setup)),
             },
         };
-        let message = resumption.message.map(said);
-        self.commit(std::iter::once(event).chain(message).collect())
-            .await
+        let mut events = vec![event];
+        events.extend(resumption.message.map(said));
+        events.extend(recalled);
+        if is_new {
+            // What is remembered of the task comes before what is said besides.
+            events.sort_by_key(|event| matches!(event, Event::MessageReceived { .. }));
+        }
+        self.commit(events).await
     }
 
     async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
@@ -467,6 +526,9 @@ impl<'a> Drive<'a> {
             }])
             .await?;
         }
+        if waiting == Waiting::Message {
+            self.remember().await;
+        }
         let answer = tokio::select! {
             answer = self.driver.human.ask(&waiting, preview.as_deref()) => answer,
             () = self.driver.stop.cancelled() => return self.pause(PauseReason::Interrupted).await,
@@ -489,7 +551,11 @@ impl<'a> Drive<'a> {
                 from: Label::User,
                 ms: 0,
             },
-            (Waiting::Message, Some(Answer::Text(text))) => said(text),
+            (Waiting::Message, Some(Answer::Text(text))) => {
+                let recalled = self.recalled(&text).await;
+                let said = std::iter::once(said(text));
+                return self.commit(said.chain(recalled).collect()).await;
+            }
             _ => Event::RunPaused {
                 reason: PauseReason::Unanswered,
             },
@@ -511,6 +577,7 @@ impl<'a> Drive<'a> {
         ToolContext {
             run: self.run,
             workspace: spec.map(|spec| spec.workspace.clone()).unwrap_or_default(),
+            trust: self.machine.state().trust(),
         }
     }
 }
@@ -580,7 +647,7 @@ pub(super) async fn make(
 }
 
 /// What a user says.
-fn said(text: String) -> Event {
+pub(super) fn said(text: String) -> Event {
     let from = Label::User;
     Event::MessageReceived { text, from }
 }

@@ -121,6 +121,32 @@ impl Machine {
             })
     }
 
+    /// What somebody must say before the run can go on. A pause is looked past: so it is known what a run
+    /// that nobody drives waits for. The first stands in the way of all that follow.
+    pub fn waits_for(&self) -> Vec<Waiting> {
+        let state = &self.state;
+        let (Some(spec), Some(_), None) = (&state.spec, &state.setup, &state.outcome) else {
+            return Vec::new();
+        };
+        if self.next_of_own(spec).is_some() {
+            return Vec::new();
+        }
+        let mut waits = Vec::new();
+        for open in &state.open {
+            match self.next_of_call(spec, *open) {
+                Next::Wait(waiting) => waits.push(waiting),
+                _ if waits.is_empty() => return waits,
+                _ => {}
+            }
+        }
+        if state.open.is_empty()
+            && let Some(Next::Wait(waiting)) = self.conclusion(spec)
+        {
+            waits.push(waiting);
+        }
+        waits
+    }
+
     /// The call that the machine decided on by itself.
     fn next_of_own(&self, spec: &RunSpec) -> Option<Next> {
         let call = self.state.next_own()?;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::{Machine, Next, Waiting};
 use crate::{
     entry::Entry,
-    event::Event,
+    event::{Event, Outcome},
     label::Label,
     model::{CallId, Deltas, Model, ModelError, ModelProfile, Reply, Request},
 };
@@ -94,9 +94,11 @@ impl Replay {
         }
         match event {
             Event::RunCreated { .. }
+            | Event::RunRequested { .. }
             | Event::RunStarted { .. }
             | Event::ChildCharged { .. }
             | Event::Compensated { .. }
+            | Event::MemoryRecalled { .. }
             | Event::ToolMade { .. }
             | Event::NestedCalled { .. }
             | Event::Unknown(_) => true,
@@ -111,6 +113,12 @@ impl Replay {
                 self.running.remove(call)
             }
             Event::ApprovalDecided { .. } => true,
+            Event::RunFinished { outcome } => match outcome {
+                Outcome::Cancelled => true,
+                // Nobody could drive it.
+                Outcome::Failed { .. } => self.machine.state().setup.is_none(),
+                Outcome::Completed { .. } => false,
+            },
             _ => false,
         }
     }

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{own::OwnCall, progress::Progress};
 use crate::{
+    context::told_of_recalled,
     entry::{Entry, Head},
     event::{
         CallOutcome, Decision, Event, Outcome, PauseReason, PlanItem, RunSpec, Setup, Strategy,
     },
     label::Label,
+    memory::Hit,
     model::{CallId, ModelError, Reply, ToolCall},
     policy::Spent,
     strategy::Work,
@@ -87,6 +89,8 @@ pub struct State {
     pub made: Vec<Made>,
     /// Where the run stands.
     pub status: Status,
+    /// What was recalled of other runs.
+    pub recalled: Vec<Hit>,
     /// The conversation, oldest first.
     pub turns: Vec<Turn>,
     /// How often the mind replied.
@@ -121,6 +125,8 @@ pub struct State {
     pub outcome: Option<Outcome>,
     /// Calls that were undone.
     pub compensated: BTreeSet<CallId>,
+    /// How many of what was recalled came before anything was said.
+    recalled_first: usize,
     /// Where each message of a conversation's user came, but for the first: how many replies, and what
     /// was used up, before it.
     pub messages: Vec<(u32, Spent)>,
@@ -220,6 +226,7 @@ impl State {
                 self.say(text, from.clone());
                 self.hear(from);
             }
+            Event::MemoryRecalled { hits, .. } => self.recalled(hits),
             Event::ModelReplied { reply } => self.replied(reply),
             Event::ModelFailed { error } => {
                 self.spent.steps = self.spent.steps.saturating_add(1);
@@ -285,8 +292,23 @@ impl State {
                 self.outcome.get_or_insert_with(|| outcome.clone());
             }
             // It is a part of the call that asked for it.
-            Event::NestedCalled { .. } | Event::Unknown(_) => {}
+            Event::NestedCalled { .. } => {}
+            // It is for the service that drives the run.
+            Event::RunRequested { .. } | Event::Unknown(_) => {}
         }
+    }
+
+    /// How far all is trusted that the mind was shown.
+    pub fn trust(&self) -> Label {
+        let recalled = self.recalled.iter().map(|hit| &hit.episode.label);
+        let said = self.turns.iter().flat_map(|turn| match turn {
+            Turn::Said { label, .. } => vec![label],
+            Turn::Replied { results, .. } => {
+                results.iter().flatten().map(|(_, label)| label).collect()
+            }
+        });
+        let all = recalled.chain(said);
+        all.fold(Label::Own, |trust, label| trust.or_less_trusted(label))
     }
 
     /// Whether it is a conversation.
@@ -522,6 +544,25 @@ impl State {
             plan: self.plan.clone(),
             window: window.or(before.and_then(|before| before.window)),
         });
+    }
+
+    /// What was recalled before anything was said is a part of how the run begins; later it stands where
+    /// it came.
+    fn recalled(&mut self, hits: &[Hit]) {
+        if !self.turns.is_empty()
+            && let Some((text, label)) = told_of_recalled(hits)
+        {
+            self.say(&text, label);
+        }
+        self.recalled.extend_from_slice(hits);
+        if self.turns.is_empty() {
+            self.recalled_first = self.recalled.len();
+        }
+    }
+
+    /// What was recalled before the run began.
+    pub fn recalled_first(&self) -> &[Hit] {
+        self.recalled.get(..self.recalled_first).unwrap_or_default()
     }
 
     /// A user's message is a task of its own.

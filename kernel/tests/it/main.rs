@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod answers;
 mod chain;
 mod check;
 mod child;

@@ -145,6 +145,7 @@ impl World {
             clock: Arc::new(SystemClock),
             instructions: "Be brief.".into(),
             repository: Default::default(),
+            remembering: None,
             stop: CancellationToken::new(),
         };
         Self {

@@ -103,6 +103,7 @@ async fn drive(model: OpenAi, steps: u32, result: &str) -> (Vec<Event>, Ended) {
         instructions: "Be brief.".into(),
         stop: Default::default(),
         repository: gpak_kernel::context::Repository::default(),
+        remembering: None,
     };
     let spec = RunSpec {
         task: "do it".into(),

@@ -1,7 +1,7 @@
 //! The index in a file of its own, `memory.index`, so that a process need not make it of the episodes again.
 //!
 //! It is a cache: a file that is not whole, or that was not made of this store, is made again. It holds
-//! numbers, hashes of terms, and names (of namespaces, speakers, conversations, runs, labels and tags), but no
+//! numbers, hashes of terms, and names (of namespaces, speakers, conversations, runs, folders, labels and tags), but no
 //! text. It ends with a BLAKE3 hash of all before that. Numbers are as this processor writes them.
 
 use std::{
@@ -26,7 +26,7 @@ use super::{
 };
 
 /// What the file begins with; then a number of which the bytes tell the processor's order.
-const MAGIC: &[u8; 8] = b"GPAKIDX1";
+const MAGIC: &[u8; 8] = b"GPAKIDX2";
 const ORDER: u32 = 0x0102_0304;
 
 /// The file's name in the data folder.
@@ -79,6 +79,7 @@ struct PartHeader {
     labels: Vec<String>,
     tags: Vec<String>,
     runs: Vec<String>,
+    workspaces: Vec<String>,
     words: u64,
     dead: usize,
     rows: usize,
@@ -93,7 +94,7 @@ struct PartHeader {
 
 impl PartHeader {
     fn of(namespace: &str, part: &Part) -> Self {
-        let [speakers, conversations, labels, tags, runs] = part.used_names();
+        let [speakers, conversations, labels, tags, runs, workspaces] = part.used_names();
         let sketch = part.sketch.as_ref();
         Self {
             namespace: namespace.to_owned(),
@@ -102,6 +103,7 @@ impl PartHeader {
             labels,
             tags,
             runs,
+            workspaces,
             words: part.postings.words,
             dead: part.dead,
             rows: part.rows.len(),
@@ -349,6 +351,7 @@ fn parse_part(source: &mut Source, header: PartHeader, dimension: usize) -> Opti
         labels: Names::of(header.labels),
         tags: Names::of(header.tags),
         runs: Names::of(header.runs),
+        workspaces: Names::of(header.workspaces),
         ends,
         dead: header.dead,
         sketch,

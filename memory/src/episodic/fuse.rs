@@ -117,6 +117,8 @@ pub(super) struct Scored {
     /// Its row in the file.
     pub(super) id: i64,
     pub(super) score: f32,
+    /// How like its vector is to the question's.
+    pub(super) likeness: f32,
     pub(super) parts: Vec<(&'static str, f32)>,
 }
 
@@ -343,6 +345,7 @@ fn choose(
             place: candidate.place,
             id,
             score,
+            likeness: candidate.meaning,
             parts: Vec::new(),
         };
         Some((part, at, scored))

@@ -38,7 +38,7 @@ pub(super) struct Row {
     pub(super) span: u32,
     /// One over the length of its vector; 0 for one that says nothing.
     unit: f32,
-    spare: u32,
+    workspace: u32,
 }
 
 /// A number for each of many names, so that rows are compared by numbers.
@@ -91,6 +91,7 @@ pub(super) struct Part {
     /// Each name is all the tags of an episode, one a line.
     pub(super) tags: Names,
     pub(super) runs: Names,
+    pub(super) workspaces: Names,
     /// The last turn of each conversation.
     pub(super) ends: Vec<u32>,
     /// Rows that were forgotten.
@@ -117,6 +118,7 @@ impl Part {
         self.postings.push(place, &terms);
         let speaker = episode.speaker.as_deref();
         let run = episode.origin.map(|origin| origin.run.to_string());
+        let workspace = episode.workspace.as_deref();
         let start = self.vectors.len();
         let unit = self.add_vector(vector);
         self.rows.push(Row {
@@ -133,7 +135,7 @@ impl Part {
             words: u32::from(length),
             span: 0,
             unit,
-            spare: 0,
+            workspace: workspace.map_or(NONE, |name| self.workspaces.number(name)),
         });
         self.measure(place);
         self.measure(before);
@@ -313,6 +315,10 @@ impl Part {
             kinds: filter.kinds.iter().map(|kind| *kind as u32).collect(),
             run: only(&self.runs, filter.run.map(|run| run.to_string())),
             conversation: only(&self.conversations, filter.conversation.clone()),
+            workspace: only(&self.workspaces, filter.workspace.clone()).map(|mut own| {
+                own.push(NONE);
+                own
+            }),
             labels: (!labels.is_empty()).then(|| numbers(&self.labels, &labels)),
             tags: (!filter.tags.is_empty()).then(|| {
                 tags.filter(|(all, _)| tagged(all))
@@ -326,6 +332,7 @@ impl Part {
         };
         let open = sieve.kinds.is_empty()
             && sieve.run.is_none()
+            && sieve.workspace.is_none()
             && sieve.conversation.is_none()
             && sieve.labels.is_none()
             && sieve.tags.is_none()
@@ -333,9 +340,9 @@ impl Part {
         (!open).then_some(sieve)
     }
 
-    /// The names of speakers, conversations, labels, tags and runs, as far as any row still has them: what was
+    /// The names of speakers, conversations, labels, tags, runs and workspaces, as far as any row still has them: what was
     /// forgotten leaves a mark that is nobody's name.
-    pub(super) fn used_names(&self) -> [Vec<String>; 5] {
+    pub(super) fn used_names(&self) -> [Vec<String>; 6] {
         let used = |names: &Names, number: fn(&Row) -> u32| {
             let mut used = vec![false; names.all().len()];
             for row in self.rows.iter().filter(|row| row.id > 0) {
@@ -360,6 +367,7 @@ impl Part {
             used(&self.labels, |row| row.label),
             used(&self.tags, |row| row.tags),
             used(&self.runs, |row| row.run),
+            used(&self.workspaces, |row| row.workspace),
         ]
     }
 
@@ -397,6 +405,8 @@ impl Direction {
 pub(super) struct Sieve {
     kinds: Vec<u32>,
     run: Option<Vec<u32>>,
+    /// The folder's, and that of none.
+    workspace: Option<Vec<u32>>,
     conversation: Option<Vec<u32>>,
     labels: Option<Vec<u32>>,
     tags: Option<Vec<u32>>,
@@ -410,6 +420,7 @@ impl Sieve {
         };
         (self.kinds.is_empty() || self.kinds.contains(&row.kind))
             && among(&self.run, row.run)
+            && among(&self.workspace, row.workspace)
             && among(&self.conversation, row.conversation)
             && among(&self.labels, row.label)
             && among(&self.tags, row.tags)

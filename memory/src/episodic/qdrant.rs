@@ -15,8 +15,9 @@ use std::{
 
 use async_trait::async_trait;
 use gpak_kernel::memory::{
-    Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats,
+    Consolidated, Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats,
 };
+use jiff::Timestamp;
 use qdrant_client::{
     Qdrant, QdrantError,
     qdrant::{DeletePointsBuilder, GetPointsBuilder, PointId, UpsertPointsBuilder},
@@ -334,6 +335,16 @@ impl Memory for QdrantMemory {
         let kept = self.0.local.import(records).await?;
         let _ = self.send(usize::MAX).await;
         Ok(kept)
+    }
+
+    async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
+        self.0.local.used(ids).await
+    }
+
+    async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError> {
+        let done = self.0.local.consolidate(now).await?;
+        let _ = self.send(usize::MAX).await;
+        Ok(done)
     }
 
     async fn stats(&self) -> Result<Stats, MemoryError> {

@@ -18,6 +18,9 @@ use super::{
 /// not fit into the budget.
 const SPARE: usize = 4;
 
+/// Episodes that a new one is compared with when the store is put in order.
+const LIKE: usize = 30;
+
 /// Bytes that count as a token.
 const TOKEN: usize = 4;
 
@@ -93,6 +96,19 @@ pub(super) fn hits<E>(
     Ok(hits.hits)
 }
 
+/// The rows of the namespace's episodes that share the most telling words with one, nearest first.
+pub(super) fn like(index: &Index, episode: &Episode) -> Vec<i64> {
+    let asked = words::asked(&episode.text);
+    let nowhere = Direction::of(&[]);
+    let parts = index.parts_of(Some(&episode.namespace));
+    let found: Vec<Found<'_>> = parts
+        .iter()
+        .map(|part| find(part, &asked, &nowhere, None, 0))
+        .collect();
+    let order = fuse::order(&found, &Weights::WORDS, LIKE, None);
+    order.iter().map(|scored| scored.id).collect()
+}
+
 /// The episode of a candidate; nothing if it was forgotten since the index was read, or if the filter does
 /// not let it through.
 fn load(
@@ -152,6 +168,7 @@ impl<'a> Hits<'a> {
             id: episode.id(),
             episode: episode.clone(),
             score: scored.score,
+            likeness: scored.likeness,
             why: fuse::explain(scored, best),
             around,
         });

@@ -22,7 +22,7 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(THIRD)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(ORDER), M::up(OUTBOX)];
 
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
 /// What else there is, the second migration takes away.
@@ -70,9 +70,15 @@ const SECOND: &str = "
     INSERT INTO state VALUES (randomblob(16), 0);
     ";
 
+/// How far the store was put in order: the last row that was looked at, and when importance last decayed.
+const ORDER: &str = "
+    ALTER TABLE state ADD COLUMN consolidated INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE state ADD COLUMN decayed INTEGER NOT NULL DEFAULT 0;
+    ";
+
 /// `gone` has the names of what was forgotten, too, and `revised` the rows whose vectors were made again. `remotes`
 /// tells how far each server was told, and `again` what else it is to be told: together they are the outbox.
-const THIRD: &str = "
+const OUTBOX: &str = "
     CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
     ALTER TABLE gone ADD COLUMN name BLOB;
     CREATE INDEX gone_by_name ON gone (name);

@@ -11,12 +11,15 @@ use std::{
 
 use async_trait::async_trait;
 use gpak_kernel::memory::{
-    Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats, Vector,
+    Consolidated, Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record, Stats,
+    Vector,
 };
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
     cache::{self, Origin},
+    consolidate,
     failure::Failure,
     fuse::Weights,
     index::Index,
@@ -175,16 +178,6 @@ impl SqliteMemory {
         })
         .await?;
         Ok(count)
-    }
-
-    /// Counts that these were of use to somebody, which makes them come sooner next time.
-    ///
-    /// # Errors
-    /// [`MemoryError::Store`] with what to do.
-    pub async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
-        let ids = ids.to_vec();
-        self.write(move |connection| write::used(connection, &ids))
-            .await
     }
 
     pub(super) async fn write<T: Send + 'static>(
@@ -400,6 +393,21 @@ impl Memory for SqliteMemory {
         }
         let parts = records.into_iter().map(|r| (r.episode, r.uses, r.vector));
         self.keep(parts.collect()).await
+    }
+
+    async fn used(&self, ids: &[EpisodeId]) -> Result<(), MemoryError> {
+        let ids = ids.to_vec();
+        self.write(move |connection| write::used(connection, &ids))
+            .await
+    }
+
+    async fn consolidate(&self, now: Timestamp) -> Result<Consolidated, MemoryError> {
+        let inner = Arc::clone(&self.0);
+        self.write(move |connection| {
+            let index = inner.index(connection)?;
+            consolidate::consolidate(connection, now, |episode| recall::like(&index, episode))
+        })
+        .await
     }
 
     async fn stats(&self) -> Result<Stats, MemoryError> {

@@ -91,7 +91,7 @@ fn a_file_of_a_newer_gpak_or_another_program_is_left_alone() {
     };
     set("PRAGMA user_version = 99");
     assert!(refusal().contains("newer gpak"));
-    set("PRAGMA user_version = 3; PRAGMA application_id = 7");
+    set("PRAGMA user_version = 4; PRAGMA application_id = 7");
     assert!(refusal().contains("another program"));
     std::fs::write(&file, "this is no database, but a text that is long enough").unwrap();
     assert!(refusal().contains("damaged"));

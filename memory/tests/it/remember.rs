@@ -323,3 +323,93 @@ async fn a_question_may_be_anything() {
         }
     }
 }
+
+fn fact(text: &str, minutes: i64) -> Episode {
+    let mut episode = said(text, "", minutes);
+    episode.kind = Kind::Semantic;
+    episode.conversation = None;
+    episode.speaker = None;
+    episode
+}
+
+#[tokio::test]
+async fn what_says_the_same_becomes_one_and_is_found_once() {
+    for (_dir, memory) in stores() {
+        let before = fact(
+            "The tests of the parser take ten minutes on the old machine",
+            0,
+        );
+        let after = fact(
+            "On the old machine the tests of the parser take ten minutes",
+            5,
+        );
+        let kept = memory
+            .remember(vec![before.clone(), after.clone()])
+            .await
+            .unwrap();
+        memory.used(&[kept[0].id]).await.unwrap();
+        let done = memory.consolidate(now()).await.unwrap();
+        assert_eq!(done.merged, [(before.id(), after.id())]);
+        let hits = memory
+            .recall(&ask("How long do the tests of the parser take?"))
+            .await;
+        let found: Vec<_> = hits.unwrap().iter().map(|hit| hit.id).collect();
+        assert_eq!(found, [after.id()]);
+        let old = memory.get(before.id()).await.unwrap().unwrap();
+        assert_eq!(old.meta["merged_into"], after.id().to_string());
+        let again = memory.consolidate(now()).await.unwrap();
+        assert_eq!((again.looked_at, again.merged.len()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn the_later_of_two_facts_holds_whichever_was_told_first() {
+    for (_dir, memory) in stores() {
+        let newer = fact("The port of the server is 9090", 10);
+        let older = fact("The port of the server is 8080", 0);
+        memory.remember(vec![newer.clone()]).await.unwrap();
+        memory.consolidate(now()).await.unwrap();
+        memory.remember(vec![older.clone()]).await.unwrap();
+        let done = memory.consolidate(now()).await.unwrap();
+        assert_eq!(done.superseded, [(older.id(), newer.id())]);
+        let ended = memory.get(older.id()).await.unwrap().unwrap();
+        assert_eq!(ended.valid_to, Some(newer.at));
+        let mut query = ask("port of the server");
+        assert_eq!(memory.recall(&query).await.unwrap().len(), 1);
+        query.filter.past = true;
+        assert_eq!(memory.recall(&query).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_was_recalled_often_comes_first_among_like_ones() {
+    for (_dir, memory) in stores() {
+        let (one, other) = (fact("Ann keeps bees", 0), fact("Bob keeps bees", 1));
+        memory.remember(vec![one, other.clone()]).await.unwrap();
+        let asked = ask("Who keeps bees?");
+        memory.used(&vec![other.id(); 20]).await.unwrap();
+        let hits = memory.recall(&asked).await.unwrap();
+        assert_eq!(hits[0].id, other.id());
+    }
+}
+
+#[tokio::test]
+async fn a_folder_sees_its_own_memories_and_those_of_no_folder() {
+    for (_dir, memory) in stores() {
+        let at = |folder: Option<&str>| {
+            let mut episode = fact("Bees are kept in the garden", 0);
+            episode.workspace = folder.map(str::to_owned);
+            episode
+        };
+        let all = vec![at(None), at(Some("/a")), at(Some("/b"))];
+        memory.remember(all).await.unwrap();
+        let filter = Filter {
+            workspace: Some("/a".to_owned()),
+            ..Filter::namespace("test")
+        };
+        let listed = memory.list(&filter, 10).await.unwrap();
+        let mut folders: Vec<_> = listed.into_iter().map(|it| it.workspace).collect();
+        folders.sort();
+        assert_eq!(folders, [None, Some("/a".to_owned())]);
+    }
+}

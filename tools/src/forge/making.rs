@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use async_trait::async_trait;
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     model::CallId,
     tool::{Call, Effect, Made, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
 };
@@ -301,6 +302,7 @@ async fn called(
     let context = ToolContext {
         run: RunId::random(),
         workspace: folder.to_owned(),
+        trust: Label::Own,
     };
     tool.call_logged(&call, &context).await.result
 }

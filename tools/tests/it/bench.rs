@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     model::CallId,
     tool::{Call, Tool, ToolContext, ToolError, ToolOutput},
 };
@@ -44,6 +45,7 @@ impl Bench {
         let context = ToolContext {
             run: RunId::from_u128(7),
             workspace: home.path().join("work"),
+            trust: Label::Own,
         };
         let tools = builtin::all(&options)
             .into_iter()

@@ -101,6 +101,7 @@ async fn ask(tool: &ReadHistory, args: Value) -> Result<ToolOutput, ToolError> {
     let context = ToolContext {
         run: RUN,
         workspace: "/".into(),
+        trust: Label::Own,
     };
     let answer = tool.call(&call, &context).await;
     if let Ok(output) = &answer {

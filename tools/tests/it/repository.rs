@@ -60,6 +60,7 @@ impl Place {
         let context = ToolContext {
             run: RunId::from_u128(7),
             workspace: self.path("repo/package"),
+            trust: Label::Own,
         };
         self.read().tool.unwrap().call(&call, &context).await
     }

@@ -35,7 +35,7 @@ impl Machine {
         Some(Next::Act(batch))
     }
 
-    fn next_of_call(&self, spec: &RunSpec, open: OpenCall) -> Next {
+    pub(super) fn next_of_call(&self, spec: &RunSpec, open: OpenCall) -> Next {
         let Some(call) = self.state.call(open.id) else {
             return refuse(
                 open.id,

@@ -96,8 +96,9 @@ pub(super) fn next(
         last_gone: gone,
         ..Batch::default()
     };
-    let mut select =
-        transaction.prepare_cached("SELECT seq, name FROM gone WHERE seq > ?1 AND name IS NOT NULL ORDER BY seq")?;
+    let mut select = transaction.prepare_cached(
+        "SELECT seq, name FROM gone WHERE seq > ?1 AND name IS NOT NULL ORDER BY seq",
+    )?;
     let mut rows = select.query([gone])?;
     while let Some(row) = rows.next()? {
         batch.last_gone = row.get(0)?;

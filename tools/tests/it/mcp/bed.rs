@@ -12,6 +12,7 @@ use std::{
 
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     run::Human,
     tool::{Call, Tool, ToolContext, ToolError, ToolOutput},
 };
@@ -183,6 +184,7 @@ impl User {
         let context = ToolContext {
             run: RunId::from_u128(7),
             workspace: self.home.path().to_owned(),
+            trust: Label::Own,
         };
         tool.call(&call, &context).await
     }

@@ -8,6 +8,7 @@ use std::{
 
 use gpak_kernel::{
     event::RunId,
+    label::Label,
     model::CallId,
     tool::{Call, ToolContext, ToolError, ToolOutput},
 };
@@ -40,6 +41,7 @@ impl Home {
         let context = ToolContext {
             run: RunId::random(),
             workspace,
+            trust: Label::Own,
         };
         Self {
             root,

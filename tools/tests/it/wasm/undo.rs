@@ -33,6 +33,7 @@ pub async fn driver(home: &Home, lines: Vec<Line>) -> Driver {
         clock: Arc::new(SystemClock),
         instructions: String::new(),
         repository: Default::default(),
+        remembering: None,
         stop: Default::default(),
     }
 }

@@ -1,0 +1,77 @@
+//! What the interface says of itself: `/openapi.json`, and the page at `/docs` that shows it.
+
+use axum::Router;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        Components,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{approvals, events, memory, runs, tools};
+use crate::serve::{House, access::login, health};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "gpak",
+        description = "The local agent service: runs, what they wait for, and what they remember.",
+        license(name = "Apache-2.0 OR MIT")
+    ),
+    modifiers(&Bearer),
+    security(("bearer" = [])),
+    tags(
+        (name = "runs", description = "Tasks, from start to outcome"),
+        (name = "approvals", description = "What runs wait for"),
+        (name = "memory", description = "What is remembered across runs"),
+        (name = "tools", description = "What runs can use"),
+        (name = "access", description = "Who may do what"),
+        (name = "operation", description = "Whether the service is well"),
+    )
+)]
+struct Api;
+
+/// Every request but those for a credential has one.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = api.components.get_or_insert_with(Components::new);
+        components.add_security_scheme("bearer", scheme);
+    }
+}
+
+/// The routes of the native interface, with their description.
+pub fn router() -> Router<House> {
+    let (router, api) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(runs::create, runs::list))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::resume))
+        .routes(routes!(runs::fork))
+        .routes(routes!(runs::undo))
+        .routes(routes!(runs::say))
+        .routes(routes!(events::events))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(memory::search, memory::add))
+        .routes(routes!(memory::forget))
+        .routes(routes!(tools::tools))
+        .routes(routes!(tools::models))
+        .routes(routes!(login::login))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::me))
+        .routes(routes!(login::list_users))
+        .routes(routes!(login::list_keys, login::make_key))
+        .routes(routes!(login::revoke_key))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .split_for_parts();
+    router.merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+}

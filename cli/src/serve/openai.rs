@@ -1,0 +1,3 @@
+//! OpenAI's protocol, for any client that speaks it.
+
+pub mod tools;

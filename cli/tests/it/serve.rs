@@ -1,0 +1,10 @@
+//! `gpak serve` as its clients meet it: the real binary on a free port, a real journal, real connections;
+//! only the mind is scripted.
+
+mod access;
+mod events;
+mod guard;
+mod house;
+mod once;
+mod runs;
+mod stopping;

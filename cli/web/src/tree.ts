@@ -1,0 +1,111 @@
+// The entries of a run as the steps that people see: what was said, thought and called.
+
+import type { Entry } from "./api";
+
+export interface Call {
+  id: string;
+  tool: string;
+  args: unknown;
+  state: "made" | "asked" | "running" | "done" | "failed";
+  text: string;
+  ms?: number;
+}
+
+export type Step =
+  | { kind: "said"; seq: number; from: string; text: string }
+  | { kind: "reply"; seq: number; thought: string; text: string; calls: Call[] }
+  | { kind: "note"; seq: number; text: string };
+
+interface Made {
+  name: string;
+  args: unknown;
+}
+
+interface Outcome {
+  status: string;
+  message?: string;
+  output?: { text: string };
+}
+
+/** The steps with one more entry. The state before is not changed. */
+export function grown(steps: Step[], entry: Entry): Step[] {
+  const { seq } = entry;
+  const note = (text: string): Step[] => [...steps, { kind: "note", seq, text }];
+  switch (entry.type) {
+    case "run_created": {
+      const spec = entry.spec as { task: string };
+      return [...steps, { kind: "said", seq, from: "user", text: spec.task }];
+    }
+    case "message_received":
+      return [
+        ...steps,
+        { kind: "said", seq, from: String(entry.from), text: String(entry.text) },
+      ];
+    case "memory_recalled": {
+      const hits = (entry.hits ?? []) as { episode: { text: string } }[];
+      const told = hits.map((hit) => hit.episode.text.split("\n")[0]).join(" · ");
+      return note(entry.failed ? `cannot remember: ${entry.failed}` : `remembers ${told}`);
+    }
+    case "model_replied": {
+      const reply = entry.reply as { thought?: string; text?: string; calls?: Made[] };
+      const number = 1 + steps.filter((step) => step.kind === "reply").length;
+      const calls = (reply.calls ?? []).map(
+        (call, index): Call => ({
+          id: `${number}.${index}`,
+          tool: call.name,
+          args: call.args,
+          state: "made",
+          text: "",
+        }),
+      );
+      return [
+        ...steps,
+        { kind: "reply", seq, thought: reply.thought ?? "", text: reply.text ?? "", calls },
+      ];
+    }
+    case "tool_started":
+      return changed(steps, String(entry.call), { state: "running" });
+    case "approval_requested":
+      return changed(steps, String(entry.call), { state: "asked" });
+    case "approval_decided":
+      return changed(steps, String(entry.call), { state: "made" });
+    case "tool_finished": {
+      const outcome = entry.outcome as Outcome;
+      const done = outcome.status === "done";
+      return changed(steps, String(entry.call), {
+        state: done ? "done" : "failed",
+        text: done ? (outcome.output?.text ?? "") : (outcome.message ?? ""),
+        ms: Number(entry.ms),
+      });
+    }
+    case "strategy_changed":
+      return note(`${entry.strategy}: ${entry.reason}`);
+    case "context_compacted":
+      return note("older steps are shown to the model in short from here on");
+    case "model_failed":
+      return note(`the model failed: ${JSON.stringify(entry.error)}`);
+    case "run_paused":
+      return note(`paused: ${paused(entry.reason)}`);
+    case "compensated":
+      return note(`undone: ${entry.text}`);
+    case "run_finished": {
+      const outcome = entry.outcome as { status: string; answer?: string; reason?: string };
+      return note([outcome.status, outcome.answer ?? outcome.reason].filter(Boolean).join(": "));
+    }
+    default:
+      return steps;
+  }
+}
+
+function paused(reason: unknown): string {
+  const { kind, message } = reason as { kind: string; message?: string };
+  return message ? `${kind}: ${message}` : kind;
+}
+
+function changed(steps: Step[], id: string, change: Partial<Call>): Step[] {
+  return steps.map((step) => {
+    if (step.kind !== "reply" || !step.calls.some((call) => call.id === id)) return step;
+    const calls = step.calls.map((call) => (call.id === id ? { ...call, ...change } : call));
+    return { ...step, calls };
+  });
+}

@@ -492,6 +492,11 @@ pub enum MemoryCommand {
         #[arg(long, default_value_t = 10, requires = "model")]
         runs: usize,
     },
+    /// Make the vectors of another embedder again, after `memory.embedder` was changed
+    ///
+    /// May be interrupted at any time, and goes on where it was. Meanwhile what has no vector yet is found by
+    /// its words.
+    Reembed,
     /// Count what is remembered
     Stats,
     /// Write memories as JSON, one a line, with their vectors

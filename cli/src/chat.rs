@@ -175,7 +175,8 @@ async fn session<'a>(
         mind.model.clone(),
         nobody,
         Default::default(),
-    )?;
+    )
+    .await?;
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = mcp::Manner {
         yes: permissions.yes,

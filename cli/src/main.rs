@@ -12,6 +12,7 @@ mod home;
 mod human;
 mod mcp;
 mod pulling;
+mod remembering;
 mod serve;
 mod servers;
 mod settings;

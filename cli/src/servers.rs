@@ -117,7 +117,7 @@ impl ServerSettings {
     }
 
     /// The key: as it stands in the settings, as a command prints it, or from the environment.
-    fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
+    pub fn key(&self, variable: &str) -> Result<Option<Key>, Failure> {
         if let Some(Secret(key)) = &self.api_key {
             return Ok(Some(Key::new(key)));
         }

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, file},
     home::Home,
     mcp::McpSettings,
+    remembering::QdrantSaid,
     servers::ServerSettings,
 };
 
@@ -104,6 +105,10 @@ pub struct Settings {
     pub memory: Setting<bool>,
     /// Whose memory it is.
     pub namespace: Setting<String>,
+    /// What makes the memory's vectors; None is the built-in one.
+    pub embedder: Setting<Option<String>>,
+    /// The server that looks through the memory, if one does.
+    pub qdrant: Setting<Option<QdrantSaid>>,
     /// The OpenAI-compatible server; only the user's own file speaks of it.
     pub openai: Setting<ServerSettings>,
     /// The Ollama server, likewise.
@@ -147,6 +152,8 @@ struct MemorySaid {
     #[serde(rename = "use")]
     on: Option<bool>,
     namespace: Option<String>,
+    embedder: Option<String>,
+    qdrant: Option<QdrantSaid>,
 }
 
 /// A path of the settings: absolute, or in the user's home folder behind `~`.
@@ -335,6 +342,8 @@ impl Settings {
             write: Setting::built_in(Vec::new()),
             memory: Setting::built_in(true),
             namespace: Setting::built_in(String::new()),
+            embedder: Setting::built_in(None),
+            qdrant: Setting::built_in(None),
             openai: Setting::built_in(ServerSettings::default()),
             ollama: Setting::built_in(ServerSettings::default()),
             mcp: BTreeMap::new(),
@@ -352,6 +361,8 @@ impl Settings {
         self.write.set(said.commands.write, origin);
         self.memory.set(said.memory.on, origin);
         self.namespace.set(said.memory.namespace, origin);
+        self.embedder.set(said.memory.embedder.map(Some), origin);
+        self.qdrant.set(said.memory.qdrant.map(Some), origin);
         self.openai.set(said.openai, origin);
         self.ollama.set(said.ollama, origin);
         self.mcp.extend(said.mcp.into_iter().map(|(name, value)| {
@@ -390,6 +401,9 @@ impl Settings {
         }
         if said.memory.namespace.is_some() || said.memory.on == Some(true) {
             ignore("a workspace cannot choose what is remembered");
+        }
+        if said.memory.embedder.is_some() || said.memory.qdrant.is_some() {
+            ignore("a workspace cannot choose where memory is sent");
         }
         if said.openai.is_some() || said.ollama.is_some() {
             ignore("a workspace cannot choose where its text is sent");
@@ -545,6 +559,7 @@ mod tests {
                 commands = { confine = false, write = ["/"] }
                 mcp.evil.command = "evil"
                 memory.namespace = "another's"
+                memory.qdrant.url = "http://evil:6334"
                 [budget]
                 steps = 10
                 tokens = 999999999
@@ -570,7 +585,8 @@ mod tests {
         assert_eq!(settings.openai.value.base_url, None);
         assert_eq!(settings.reach(), Reach::default());
         assert!(settings.mcp.is_empty());
-        assert_eq!(settings.ignored.len(), 7, "{:?}", settings.ignored);
+        assert_eq!(settings.qdrant.value, None);
+        assert_eq!(settings.ignored.len(), 8, "{:?}", settings.ignored);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use gpak_kernel::{
     context,
     event::RunId,
     journal::{Journal, RunFilter},
+    memory::Memory,
     model::{
         Model, ModelError, ModelProfile,
         catalogue::{Catalogue, Store},
@@ -23,7 +24,7 @@ use gpak_kernel::{
     run::{Driver, Human, Remembering, SystemClock, child::Delegate},
     tool::{Tool, Toolbox},
 };
-use gpak_memory::{SqliteJournal, SqliteMemory};
+use gpak_memory::SqliteJournal;
 use gpak_tools::{
     ReadHistory,
     builtin::{self, Reach},
@@ -38,7 +39,7 @@ use crate::{
     choice, crash,
     failure::{Failure, file},
     home::Home,
-    pulling, servers,
+    pulling, remembering, servers,
     settings::{Origin, Settings},
     user_space,
 };
@@ -79,7 +80,7 @@ pub fn journal(home: &Home) -> Result<Arc<dyn Journal>, Failure> {
 
 /// The driver of runs in one process, in a workspace whose repository may have something to say. Says so
 /// if some of that cannot be used.
-pub fn driver(
+pub async fn driver(
     home: &Home,
     workspace: &Path,
     settings: &Settings,
@@ -88,7 +89,7 @@ pub fn driver(
     stop: CancellationToken,
 ) -> Result<Driver, Failure> {
     driver_on(
-        (journal(home)?, memory(home, settings)),
+        (journal(home)?, memory(home, settings).await),
         home,
         workspace,
         settings,
@@ -98,7 +99,7 @@ pub fn driver(
 
 /// Likewise, over a journal and a memory that are open already.
 pub fn driver_on(
-    (journal, memory): (Arc<dyn Journal>, Option<SqliteMemory>),
+    (journal, memory): (Arc<dyn Journal>, Option<Arc<dyn Memory>>),
     home: &Home,
     workspace: &Path,
     settings: &Settings,
@@ -119,7 +120,7 @@ pub fn driver_on(
     )?;
     let window = driver.model.profile().window;
     let remembering = memory.map(|memory| Remembering {
-        memory: Arc::new(memory),
+        memory,
         namespace: settings.namespace.value.clone(),
         tokens: recalled_tokens(window),
     });
@@ -138,11 +139,11 @@ pub fn driver_on(
 
 /// What is remembered across runs, unless the settings are against it. A memory that cannot be opened is
 /// said, and done without.
-fn memory(home: &Home, settings: &Settings) -> Option<SqliteMemory> {
+async fn memory(home: &Home, settings: &Settings) -> Option<Arc<dyn Memory>> {
     if !settings.memory.value {
         return None;
     }
-    let opened = SqliteMemory::open(&home.data);
+    let opened = remembering::open(home, settings).await;
     opened
         .inspect_err(|why| eprintln!("gpak: nothing is remembered: {why}"))
         .ok()
@@ -460,6 +461,13 @@ pub async fn embedded_file(
     let id = id.or(default).unwrap_or_default();
     if !id.starts_with("embedded/") {
         return Err(unknown(&id));
+    }
+    if store.catalogue().get(&id).is_some_and(|entry| entry.embeds) {
+        return Err(
+            Failure::usage(format!("`{id}` makes vectors for memory, and no replies")).help(
+                "`memory.embedder` in the settings names it; `gpak models list` shows the others",
+            ),
+        );
     }
     let located = pulling::on_demand(store, id, stop.clone()).await?;
     let options = embedded::Options {

@@ -64,6 +64,12 @@ pub trait Memory: Send + Sync {
 
     /// What is in the store.
     async fn stats(&self) -> Result<Stats, MemoryError>;
+
+    /// What its user should know now: that a server it looks in is away, and what waits for it. Nothing while all
+    /// is well.
+    async fn notice(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The name of an episode: a hash of what makes it that one. Written as 32 hex digits.

@@ -17,6 +17,8 @@ use crate::{label::Label, tool::ToolSpec};
 pub mod catalogue;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "remote")]
+pub mod embedding;
 #[cfg(feature = "ollama")]
 pub mod ollama;
 #[cfg(feature = "openai")]

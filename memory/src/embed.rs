@@ -1,12 +1,19 @@
 //! Embedders: text in, vectors out.
 //!
-//! [`StaticEmbedder`] is compiled in and is what a store uses unless it is given another.
+//! [`StaticEmbedder`] is compiled in and is what a store uses unless it is given another. [`MiniLm`] is the model
+//! that it is made of, and [`RemoteEmbedder`] asks a server.
 
 use async_trait::async_trait;
 use gpak_kernel::memory::MemoryError;
 
+#[cfg(feature = "minilm")]
+mod minilm;
+mod remote;
 mod table;
 
+#[cfg(feature = "minilm")]
+pub use minilm::MiniLm;
+pub use remote::RemoteEmbedder;
 pub use table::StaticEmbedder;
 
 /// Makes vectors of texts, so that texts of like meaning have vectors of like direction.

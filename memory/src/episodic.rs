@@ -5,6 +5,8 @@
 //! looks in is made of it and held in memory: postings of terms, vectors, and of very many vectors
 //! sketches.
 //!
+//! [`QdrantMemory`] lets a server look in place of that, and keeps the file as the truth.
+//!
 //! Recall looks by words (BM25 over a turn and its neighbours) and by meaning (vectors), sums what both
 //! say with what the speaker and the rest of the conversation say, and orders the best again by time,
 //! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
@@ -17,6 +19,8 @@ mod fuse;
 mod index;
 mod part;
 mod postings;
+#[cfg(feature = "qdrant")]
+mod qdrant;
 mod read;
 mod recall;
 mod scan;
@@ -28,4 +32,6 @@ mod words;
 mod write;
 
 pub use fuse::Weights;
+#[cfg(feature = "qdrant")]
+pub use qdrant::{QdrantMemory, QdrantSettings};
 pub use sqlite::SqliteMemory;

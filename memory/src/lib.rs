@@ -14,4 +14,6 @@ pub mod episodic;
 pub mod journal;
 
 pub use episodic::SqliteMemory;
+#[cfg(feature = "qdrant")]
+pub use episodic::{QdrantMemory, QdrantSettings};
 pub use journal::{Opened, SqliteJournal};

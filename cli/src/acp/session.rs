@@ -68,7 +68,7 @@ impl Session {
         let person = Arc::new(Person::new(id.clone(), editor.clone()));
         let (model, human) = (mind.model.clone(), person.clone());
         let stop = CancellationToken::new();
-        let mut driver = wire::driver(home, &workspace, &settings, model, human, stop)?;
+        let mut driver = wire::driver(home, &workspace, &settings, model, human, stop).await?;
         wire::offer_delegate(&mut driver, &settings)?;
         let manner = mcp::Manner {
             yes: settings.yes.value,

@@ -259,7 +259,8 @@ impl Session<'_> {
             model,
             human,
             stop,
-        )?;
+        )
+        .await?;
         wire::offer_delegate(&mut self.driver, &self.settings)?;
         mcp::offer(&mut self.driver, &self.servers)?;
         self.mind = mind;

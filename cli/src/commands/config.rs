@@ -5,6 +5,7 @@ use crate::{
     commands::print_json,
     failure::{DONE, Failure},
     home::Home,
+    remembering,
     settings::{Setting, Settings},
     wire,
 };
@@ -79,6 +80,7 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         paths,
         settings.write.origin.to_string(),
     ));
+    lines.extend(remembering::lines(settings));
     for (provider, server) in [("openai", &settings.openai), ("ollama", &settings.ollama)] {
         lines.extend(server.value.lines().into_iter().map(|(name, value)| {
             (

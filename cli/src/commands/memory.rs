@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use gpak_kernel::{
@@ -14,7 +15,7 @@ use gpak_kernel::{
         Consolidated, Episode, EpisodeId, Filter, Hit, Kept, Memory, MemoryError, Query, Record,
     },
 };
-use gpak_memory::{SqliteMemory, bench};
+use gpak_memory::bench;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -23,16 +24,21 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure, file},
     home::Home,
+    remembering,
+    settings::Settings,
 };
 
 /// Records that are exported or imported at a time.
 const BATCH: usize = 512;
 
+/// Vectors that are made again at a time: what is lost if that is interrupted.
+const AT_A_TIME: usize = 128;
+
 /// `gpak memory`
 pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u8, Failure> {
     match command {
-        MemoryCommand::Add(args) => add(&open(home)?, args, json).await,
-        MemoryCommand::Search(args) => search(&open(home)?, args, json).await,
+        MemoryCommand::Add(args) => add(&*open(home).await?, args, json).await,
+        MemoryCommand::Search(args) => search(&*open(home).await?, args, json).await,
         MemoryCommand::List {
             namespace,
             limit,
@@ -43,24 +49,25 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
                 past,
                 ..Filter::default()
             };
-            list(&open(home)?.list(&filter, limit).await?, json)
+            list(&open(home).await?.list(&filter, limit).await?, json)
         }
-        MemoryCommand::Show { id } => show(&open(home)?, id, json).await,
+        MemoryCommand::Show { id } => show(&*open(home).await?, id, json).await,
         MemoryCommand::Forget { ids, namespace } => {
-            forget(&open(home)?, ids, namespace, json).await
+            forget(&*open(home).await?, ids, namespace, json).await
         }
         MemoryCommand::Consolidate { model, runs } => {
-            let memory = open(home)?;
+            let memory = open(home).await?;
             if let Some(model) = model {
-                facts::find(home, &memory, &model, runs, json).await?;
+                facts::find(home, &*memory, &model, runs, json).await?;
             }
-            consolidate(&memory, json).await
+            consolidate(&*memory, json).await
         }
-        MemoryCommand::Stats => stats(&open(home)?, json).await,
+        MemoryCommand::Reembed => reembed(home, json).await,
+        MemoryCommand::Stats => stats(&*open(home).await?, json).await,
         MemoryCommand::Export { namespace, output } => {
-            export(&open(home)?, namespace, output.as_deref(), json).await
+            export(&*open(home).await?, namespace, output.as_deref(), json).await
         }
-        MemoryCommand::Import { file } => import(&open(home)?, &file, json).await,
+        MemoryCommand::Import { file } => import(&*open(home).await?, &file, json).await,
         MemoryCommand::Bench {
             dataset,
             synthetic,
@@ -70,11 +77,35 @@ pub async fn memory(home: &Home, command: MemoryCommand, json: bool) -> Result<u
     }
 }
 
-fn open(home: &Home) -> Result<SqliteMemory, Failure> {
-    Ok(SqliteMemory::open(&home.data)?)
+async fn open(home: &Home) -> Result<Arc<dyn Memory>, Failure> {
+    remembering::open(home, &Settings::read(home, Path::new("."))?).await
 }
 
-async fn add(memory: &SqliteMemory, args: AddArgs, json: bool) -> Result<u8, Failure> {
+/// Makes vectors again that are of another embedder than the settings name.
+async fn reembed(home: &Home, json: bool) -> Result<u8, Failure> {
+    let settings = Settings::read(home, Path::new("."))?;
+    let memory = remembering::open_file(home, &settings).await?;
+    let all = memory.foreign_vectors().await?;
+    let mut done = 0;
+    loop {
+        let made = memory.reembed(AT_A_TIME).await?;
+        done += made;
+        if made < AT_A_TIME {
+            break;
+        }
+        if !json {
+            eprintln!("{done} of {all}");
+        }
+    }
+    if json {
+        print_json(&json!({"reembedded": done}));
+    } else {
+        println!("{done} vectors were made again");
+    }
+    Ok(DONE)
+}
+
+async fn add(memory: &dyn Memory, args: AddArgs, json: bool) -> Result<u8, Failure> {
     let mut text = args.text.join(" ");
     if text.is_empty() || text == "-" {
         text.clear();
@@ -99,7 +130,7 @@ async fn add(memory: &SqliteMemory, args: AddArgs, json: bool) -> Result<u8, Fai
     Ok(DONE)
 }
 
-async fn consolidate(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
+async fn consolidate(memory: &dyn Memory, json: bool) -> Result<u8, Failure> {
     let (now, mut all) = (Timestamp::now(), Consolidated::default());
     loop {
         let done = memory.consolidate(now).await?;
@@ -130,7 +161,7 @@ async fn consolidate(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-async fn search(memory: &SqliteMemory, args: SearchArgs, json: bool) -> Result<u8, Failure> {
+async fn search(memory: &dyn Memory, args: SearchArgs, json: bool) -> Result<u8, Failure> {
     let mut query = Query::new(args.text.join(" "), args.namespace, Timestamp::now());
     query.limit = args.limit;
     query.tokens = args.tokens;
@@ -138,6 +169,9 @@ async fn search(memory: &SqliteMemory, args: SearchArgs, json: bool) -> Result<u
     query.filter.kinds = args.kind;
     query.filter.tags = args.tag;
     let hits = memory.recall(&query).await?;
+    if let Some(notice) = memory.notice().await {
+        eprintln!("gpak: {notice}");
+    }
     for hit in &hits {
         if json {
             print_json(hit);
@@ -208,7 +242,7 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-async fn show(memory: &SqliteMemory, id: EpisodeId, json: bool) -> Result<u8, Failure> {
+async fn show(memory: &dyn Memory, id: EpisodeId, json: bool) -> Result<u8, Failure> {
     let found = memory.get(id).await?;
     let episode = found.ok_or_else(|| {
         Failure::usage(format!("nothing is remembered as {id}"))
@@ -224,7 +258,7 @@ async fn show(memory: &SqliteMemory, id: EpisodeId, json: bool) -> Result<u8, Fa
 }
 
 async fn forget(
-    memory: &SqliteMemory,
+    memory: &dyn Memory,
     ids: Vec<EpisodeId>,
     namespace: Option<String>,
     json: bool,
@@ -249,7 +283,7 @@ async fn forget(
     })
 }
 
-async fn stats(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
+async fn stats(memory: &dyn Memory, json: bool) -> Result<u8, Failure> {
     let stats = memory.stats().await?;
     if json {
         print_json(&stats);
@@ -270,7 +304,7 @@ async fn stats(memory: &SqliteMemory, json: bool) -> Result<u8, Failure> {
 }
 
 async fn export(
-    memory: &SqliteMemory,
+    memory: &dyn Memory,
     namespace: Option<String>,
     output: Option<&Path>,
     json: bool,
@@ -308,7 +342,7 @@ async fn export(
     Ok(DONE)
 }
 
-async fn import(memory: &SqliteMemory, path: &Path, json: bool) -> Result<u8, Failure> {
+async fn import(memory: &dyn Memory, path: &Path, json: bool) -> Result<u8, Failure> {
     let lines = BufReader::new(File::open(path).map_err(file(path))?).lines();
     let mut batch = Vec::with_capacity(BATCH);
     let mut kept: Vec<Kept> = Vec::new();

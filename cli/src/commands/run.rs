@@ -54,7 +54,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     };
     let session = Session::new(json, attended);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop).await?;
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = session.manner(settings.yes.value);
     let servers = mcp::join(&mut driver, home, &settings, manner).await?;
@@ -116,7 +116,7 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let resumption = resumption(&args.bounds, spec, state, attended);
     drop(journal);
     let (model, human) = (mind.model.clone(), session.human());
-    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop)?;
+    let mut driver = wire::driver(home, &spec.workspace, &settings, model, human, stop).await?;
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = session.manner(args.bounds.yes || spec.permissions.yes);
     let servers = mcp::join(&mut driver, home, &settings, manner).await?;

@@ -200,7 +200,8 @@ async fn again(
         Arc::new(recorded),
         nobody,
         stop,
-    )?;
+    )
+    .await?;
     let run = RunId::random();
     driver.create(run, spec).await?;
     let session = Session::new(json, false);

@@ -28,11 +28,10 @@ use std::{
 use gpak_kernel::{
     event::{Event, Requested, RunId, RunSpec},
     journal::Journal,
-    memory::MemoryError,
+    memory::{Memory, MemoryError},
     model::scripted::Scripted,
     run::{Driver, Nobody},
 };
-use gpak_memory::SqliteMemory;
 use tokio::sync::{Notify, OnceCell, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -40,7 +39,7 @@ use super::{
     metrics::Metrics,
     problem::{Answered, Problem},
 };
-use crate::{failure::Failure, home::Home, settings::Settings, wire};
+use crate::{failure::Failure, home::Home, remembering, settings::Settings, wire};
 use desk::Inbox;
 use minds::Minds;
 use queue::Queue;
@@ -68,7 +67,7 @@ struct Inner {
     bounds: Bounds,
     journal: Arc<dyn Journal>,
     /// What is remembered across runs, opened when it is first needed.
-    memory: OnceCell<SqliteMemory>,
+    memory: OnceCell<Arc<dyn Memory>>,
     /// Writes down what is said to runs that nobody drives.
     clerk: Driver,
     minds: Minds,
@@ -153,12 +152,13 @@ impl Work {
     }
 
     /// What is remembered across runs.
-    pub async fn memory(&self) -> Result<SqliteMemory, MemoryError> {
+    pub async fn memory(&self) -> Result<Arc<dyn Memory>, MemoryError> {
         let opened = self.0.memory.get_or_try_init(|| async {
-            let data = self.0.home.data.clone();
-            let open = tokio::task::spawn_blocking(move || SqliteMemory::open(&data));
-            let broke = |why| MemoryError::Store(format!("the memory cannot be opened: {why}"));
-            open.await.map_err(broke)?
+            let broke = |why: Failure| MemoryError::Store(why.to_string());
+            let settings = self.settings(std::path::Path::new(".")).map_err(broke)?;
+            remembering::open(&self.0.home, &settings)
+                .await
+                .map_err(broke)
         });
         opened.await.cloned()
     }

@@ -47,6 +47,9 @@ pub struct Entry {
     /// Whether it is used where nothing else is asked for.
     #[serde(default)]
     pub default: bool,
+    /// Whether it makes vectors of texts for memory, and no replies.
+    #[serde(default)]
+    pub embeds: bool,
     /// Its name for people.
     pub title: String,
     /// The name of its file in the models folder.
@@ -57,7 +60,7 @@ pub struct Entry {
     pub sha256: String,
     /// The SPDX name of its licence.
     pub licence: String,
-    /// The architecture, as in the GGUF's `general.architecture`.
+    /// The architecture, as in a GGUF's `general.architecture`.
     pub family: String,
     /// How its weights are stored.
     pub quantisation: String,
@@ -119,9 +122,10 @@ impl Entry {
         if self.sha256.len() != 64 || !self.sha256.chars().all(is_hex) {
             return Err(format!("{name}: `sha256` is not 64 lower-case hex digits"));
         }
-        if self.file.contains(['/', '\\']) || !self.file.ends_with(".gguf") {
+        let ending = if self.embeds { ".safetensors" } else { ".gguf" };
+        if self.file.contains(['/', '\\']) || !self.file.ends_with(ending) {
             return Err(format!(
-                "{name}: `file` is not the plain name of a .gguf file"
+                "{name}: `file` is not the plain name of a {ending} file"
             ));
         }
         if self.sources.is_empty() {

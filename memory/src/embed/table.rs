@@ -60,6 +60,18 @@ impl StaticEmbedder {
         Ok(SHARED.get_or_init(|| Self(Arc::new(table))).clone())
     }
 
+    /// How many tokens there are.
+    #[cfg(feature = "minilm")]
+    pub(crate) fn size(&self) -> usize {
+        self.0.scales.len()
+    }
+
+    /// The numbers of the tokens of a text.
+    #[cfg(feature = "minilm")]
+    pub(crate) fn tokens(&self, text: &str) -> Vec<u32> {
+        self.0.tokens(text).unwrap_or_default()
+    }
+
     /// The words that are tokens, the common ones first.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words: Vec<(String, u32)> = self.0.model.get_vocab().into_iter().collect();

@@ -175,6 +175,10 @@ fn write(transaction: &Transaction<'_>, stored: &Stored) -> Result<(), Failure> 
         "UPDATE episodes SET body = ?2, uses = ?3 WHERE id = ?1",
         params![stored.row, body, stored.uses],
     )?;
+    transaction.execute(
+        "INSERT OR IGNORE INTO again SELECT target, ?1 FROM remotes",
+        [stored.row],
+    )?;
     Ok(())
 }
 

@@ -122,9 +122,19 @@ pub(super) struct Scored {
     pub(super) parts: Vec<(&'static str, f32)>,
 }
 
-/// The first `keep` of all candidates, best first; equal ones in the order of the file.
-pub(super) fn order(found: &[Found<'_>], weights: &Weights, keep: usize) -> Vec<Scored> {
-    let scale = Scale::of(found);
+/// The first `keep` of all candidates, best first; equal ones in the order of the file. Where candidates are the best
+/// only, `usual` is how like any two vectors are.
+pub(super) fn order(
+    found: &[Found<'_>],
+    weights: &Weights,
+    keep: usize,
+    usual: Option<f32>,
+) -> Vec<Scored> {
+    let mut scale = Scale::of(found);
+    if let Some(usual) = usual {
+        scale.meaning.add(usual);
+        scale.context.add(usual);
+    }
     let base = |candidate: &Candidate| {
         weights.words * scale.words.part(candidate.words)
             + weights.meaning * scale.meaning.level(candidate.meaning)

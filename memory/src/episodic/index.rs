@@ -18,6 +18,8 @@ pub(super) struct Mark {
     pub(super) row: i64,
     /// The last deletion.
     pub(super) gone: i64,
+    /// The last vector that was made again.
+    pub(super) revised: i64,
 }
 
 /// The episodes by namespace.
@@ -58,6 +60,11 @@ impl Index {
     /// Forgets the row of that id.
     pub(super) fn forget(&mut self, id: i64) {
         let _ = self.parts.values_mut().any(|part| part.forget(id));
+    }
+
+    /// Gives the row of that id another vector.
+    pub(super) fn revise(&mut self, id: i64, vector: &[i8]) {
+        let _ = self.parts.values_mut().any(|part| part.revise(id, vector));
     }
 
     /// The parts of that namespace, or all.

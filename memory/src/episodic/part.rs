@@ -197,7 +197,12 @@ impl Part {
     fn add_vector(&mut self, vector: &[i8]) -> f32 {
         let start = self.vectors.len();
         self.vectors.resize(start + self.dimension, 0);
-        match self.vectors.get_mut(start..) {
+        self.set_vector(start, vector)
+    }
+
+    /// Writes a vector at a place of all vectors. Answers one over its length.
+    fn set_vector(&mut self, start: usize, vector: &[i8]) -> f32 {
+        match self.vectors.get_mut(start..start + self.dimension) {
             Some(room) if room.len() == vector.len() => room.copy_from_slice(vector),
             _ => return 0.0,
         }
@@ -205,6 +210,21 @@ impl Part {
             0 => 0.0,
             square => 1.0 / (square as f32).sqrt(),
         }
+    }
+
+    /// Gives the row of that id another vector, if it is one of these.
+    pub(super) fn revise(&mut self, id: i64, vector: &[i8]) -> bool {
+        let Ok(at) = self.rows.binary_search_by_key(&id, |row| row.id.abs()) else {
+            return false;
+        };
+        let unit = self.set_vector(at * self.dimension, vector);
+        if let Some(row) = self.rows.get_mut(at).filter(|row| row.id > 0) {
+            row.unit = unit;
+        }
+        if let Some(sketch) = &mut self.sketch {
+            sketch.set(at, vector);
+        }
+        true
     }
 
     /// Forgets the row of that id, if it is one of these: nothing finds it any more, and nothing is left of

@@ -4,9 +4,13 @@
 //! it and, less, for its neighbours. Only the turn's own terms are kept; neighbours are looked up when a
 //! question is asked, so that the index is a quarter as large and a new turn changes no other.
 
+#[cfg(feature = "qdrant")]
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use bytemuck::{Pod, Zeroable};
+#[cfg(feature = "qdrant")]
+use gpak_kernel::memory::Episode;
 
 use super::{
     part::{NONE, Row},
@@ -55,17 +59,37 @@ pub(super) struct Postings {
     pub(super) words: u64,
 }
 
+impl Posting {
+    fn new(place: u32, counts: Counts) -> Self {
+        Self {
+            place,
+            text: counts.text,
+            caption: counts.caption,
+            speaker: counts.speaker,
+            date: counts.date,
+        }
+    }
+
+    /// What the term counts for the episode itself.
+    fn own(self) -> f32 {
+        weight::TEXT * f32::from(self.text)
+            + weight::CAPTION * f32::from(self.caption)
+            + weight::SPEAKER * f32::from(self.speaker)
+            + weight::DATE * f32::from(self.date)
+    }
+
+    /// How often it is said, which counts for the episode's neighbours.
+    fn said(self) -> f32 {
+        f32::from(self.text) + f32::from(self.caption)
+    }
+}
+
 impl Postings {
     /// Adds the terms of the episode at the next place.
     pub(super) fn push(&mut self, place: u32, terms: &[(Term, Counts)]) {
         for (term, counts) in terms {
-            self.terms.entry(*term).or_default().push(Posting {
-                place,
-                text: counts.text,
-                caption: counts.caption,
-                speaker: counts.speaker,
-                date: counts.date,
-            });
+            let posting = Posting::new(place, *counts);
+            self.terms.entry(*term).or_default().push(posting);
         }
     }
 
@@ -97,6 +121,51 @@ impl Postings {
         }
         (sums.scores, sums.scored)
     }
+}
+
+/// An episode with its neighbours in its conversation.
+#[cfg(feature = "qdrant")]
+pub(super) struct Turn<'a> {
+    pub(super) own: &'a Episode,
+    pub(super) before: Option<&'a Episode>,
+    pub(super) before2: Option<&'a Episode>,
+    pub(super) after: Option<&'a Episode>,
+}
+
+/// What BM25 gives for each term of a turn but how rare the term is, for a store that knows no more of a turn than
+/// the turn. Turns of `mean` words, with their neighbours, are the usual ones.
+#[cfg(feature = "qdrant")]
+pub(super) fn weights(turn: &Turn<'_>, mean: f32) -> BTreeMap<Term, f32> {
+    let mut amounts: BTreeMap<Term, f32> = BTreeMap::new();
+    let (own, words) = super::words::of_episode(turn.own);
+    let mut span = f32::from(words);
+    for (term, counts) in own {
+        *amounts.entry(term).or_default() += Posting::new(0, counts).own();
+    }
+    for (near, weight) in [
+        (turn.before, weight::BEFORE),
+        (turn.before2, weight::BEFORE2),
+        (turn.after, weight::AFTER),
+    ] {
+        let Some(near) = near else { continue };
+        let (terms, words) = super::words::of_episode(near);
+        span += f32::from(words);
+        for (term, counts) in terms {
+            let said = Posting::new(0, counts).said();
+            if said > 0.0 {
+                *amounts.entry(term).or_default() += weight * said;
+            }
+        }
+    }
+    for amount in amounts.values_mut() {
+        *amount = saturate(*amount, span / mean);
+    }
+    amounts
+}
+
+/// BM25 of so much of a term in an episode so many times as long as others.
+fn saturate(amount: f32, length: f32) -> f32 {
+    amount * (K1 + 1.0) / (amount + K1 * (1.0 - B + B * length))
 }
 
 /// Scores as they are summed, term by term.
@@ -142,14 +211,8 @@ impl<'a> Sums<'a> {
             let Some(row) = rows.get(posting.place as usize) else {
                 continue;
             };
-            let [text, caption, speaker, date] =
-                [posting.text, posting.caption, posting.speaker, posting.date].map(f32::from);
-            let own = weight::TEXT * text
-                + weight::CAPTION * caption
-                + weight::SPEAKER * speaker
-                + weight::DATE * date;
-            self.touch(posting.place, own);
-            let said = text + caption;
+            self.touch(posting.place, posting.own());
+            let said = posting.said();
             if said == 0.0 {
                 continue;
             }
@@ -176,11 +239,10 @@ impl<'a> Sums<'a> {
                 continue;
             };
             let amount = std::mem::take(amount);
-            let length = 1.0 - B + B * row.span as f32 / self.mean;
             if *score == 0.0 {
                 self.scored.push(place);
             }
-            *score += rarity * amount * (K1 + 1.0) / (amount + K1 * length);
+            *score += rarity * saturate(amount, row.span as f32 / self.mean);
         }
     }
 }

@@ -25,6 +25,18 @@ pub(super) fn get(connection: &Connection, id: EpisodeId) -> Result<Option<Episo
     body.optional()?.map(|body| parse(&body)).transpose()
 }
 
+/// The row of the episode of that name, the episode, and how often it was used.
+#[cfg(feature = "qdrant")]
+pub(super) fn named(
+    connection: &Connection,
+    id: EpisodeId,
+) -> Result<Option<(i64, Episode, u64)>, Failure> {
+    let mut select = connection.prepare_cached("SELECT id FROM episodes WHERE name = ?1")?;
+    let row: Option<i64> = select.query_row([id.0], |row| row.get(0)).optional()?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(at_row(connection, row)?.map(|(episode, uses)| (row, episode, uses)))
+}
+
 /// The episode in that row, and how often it was used.
 pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<(Episode, u64)>, Failure> {
     let mut select = connection.prepare_cached("SELECT body, uses FROM episodes WHERE id = ?1")?;
@@ -33,6 +45,34 @@ pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<(Episod
         return Ok(None);
     };
     Ok(Some((parse(&body)?, uses.try_into().unwrap_or(0))))
+}
+
+/// Before or after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
+}
+
+/// The rows of up to `limit` turns of its conversation before or after a row, the nearest first.
+pub(super) fn near(
+    connection: &Connection,
+    row: i64,
+    side: Side,
+    limit: usize,
+) -> Result<Vec<i64>, Failure> {
+    let (compare, order) = match side {
+        Side::Before => ("<", "DESC"),
+        Side::After => (">", "ASC"),
+    };
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT near.id FROM episodes AS this JOIN episodes AS near
+         ON near.namespace = this.namespace AND near.conversation = this.conversation
+         WHERE this.id = ?1 AND near.id {compare} ?1 ORDER BY near.id {order} LIMIT ?2"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = select.query_map([row, limit], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Those that the filter lets through, latest first.
@@ -101,7 +141,7 @@ pub(super) fn export(
 }
 
 /// The numbers of a vector; none if they are not what was written.
-fn checked(sum: Vec<u8>, data: Vec<u8>) -> Vec<i8> {
+pub(super) fn checked(sum: Vec<u8>, data: Vec<u8>) -> Vec<i8> {
     if blake3::hash(&data).as_bytes().as_slice() != sum {
         tracing::warn!("a vector in the memory was changed; its episode is found by words only");
         return Vec::new();
@@ -112,13 +152,16 @@ fn checked(sum: Vec<u8>, data: Vec<u8>) -> Vec<i8> {
 /// How far the file goes.
 pub(super) fn mark(connection: &Connection) -> Result<Mark, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT generation, (SELECT max(id) FROM episodes), (SELECT max(seq) FROM gone) FROM state",
+        "SELECT generation, (SELECT max(id) FROM episodes), (SELECT max(seq) FROM gone),
+                (SELECT max(seq) FROM revised)
+         FROM state",
     )?;
     let mark = select.query_row([], |row| {
         Ok(Mark {
             generation: row.get(0)?,
             row: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
             gone: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
+            revised: row.get::<_, Option<i64>>(3)?.unwrap_or(0),
         })
     })?;
     Ok(mark)
@@ -143,6 +186,15 @@ pub(super) fn catch_up(
         index.forget(row.get(0)?);
     }
     let mut select = transaction.prepare_cached(
+        "SELECT DISTINCT revised.row, sum, data FROM revised
+         JOIN vectors ON vectors.id = revised.row AND embedder = ?2
+         WHERE seq > ?1 AND revised.row <= ?3",
+    )?;
+    let mut rows = select.query(params![index.mark.revised, embedder, index.mark.row])?;
+    while let Some(row) = rows.next()? {
+        index.revise(row.get(0)?, &checked(row.get(1)?, row.get(2)?));
+    }
+    let mut select = transaction.prepare_cached(
         "SELECT episodes.id, body, sum, data FROM episodes
          LEFT JOIN vectors ON vectors.id = episodes.id AND embedder = ?2
          WHERE episodes.id > ?1 ORDER BY episodes.id",
@@ -158,6 +210,37 @@ pub(super) fn catch_up(
     }
     index.mark = now;
     Ok(())
+}
+
+/// Up to `limit` rows whose vectors are not of that embedder, with their episodes.
+pub(super) fn foreign(
+    connection: &Connection,
+    embedder: &str,
+    limit: usize,
+) -> Result<Vec<(i64, Episode)>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT episodes.id, body FROM episodes LEFT JOIN vectors ON vectors.id = episodes.id
+         WHERE embedder IS NOT ?1 ORDER BY episodes.id DESC LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![embedder, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let body: String = row.get(1)?;
+        found.push((row.get(0)?, parse(&body)?));
+    }
+    Ok(found)
+}
+
+/// How many rows have no vector of that embedder.
+pub(super) fn foreign_count(connection: &Connection, embedder: &str) -> Result<u64, Failure> {
+    let count: i64 = connection.query_row(
+        "SELECT count(*) FROM episodes LEFT JOIN vectors ON vectors.id = episodes.id
+         WHERE embedder IS NOT ?1",
+        [embedder],
+        |row| row.get(0),
+    )?;
+    Ok(count.try_into().unwrap_or(0))
 }
 
 /// What is in the file at `path`.

@@ -41,12 +41,34 @@ pub(super) fn recall(
         .iter()
         .map(|part| find(part, &asked, &direction, part.sieve(filter).as_ref(), exact))
         .collect();
-    let keep = query.limit.saturating_mul(SPARE).max(AGAIN);
-    let order = fuse::order(&found, weights, keep);
+    let keep = keep(query);
+    let order = fuse::order(&found, weights, keep, None);
+    let load = |scored: &Scored| load(connection, scored, query);
+    let around = |scored: &Scored| match found.get(scored.part) {
+        Some(found) => around(connection, found.part, query, scored.place),
+        None => Ok(Vec::new()),
+    };
+    hits(query, weights, &order, load, around)
+}
+
+/// How much of the order is looked at.
+pub(super) fn keep(query: &Query) -> usize {
+    query.limit.saturating_mul(SPARE).max(AGAIN)
+}
+
+/// Makes hits of the order: the best are ordered again, and of all the first are taken that have another text
+/// than those before and that the budget has room for.
+pub(super) fn hits<E>(
+    query: &Query,
+    weights: &Weights,
+    order: &[Scored],
+    load: impl Fn(&Scored) -> Result<Option<Loaded>, E>,
+    around: impl Fn(&Scored) -> Result<Vec<Episode>, E>,
+) -> Result<Vec<Hit>, E> {
     let (head, tail) = order.split_at(order.len().min(AGAIN));
     let mut best = Vec::with_capacity(head.len());
     for scored in head {
-        best.extend(load(connection, scored, query)?);
+        best.extend(load(scored)?);
     }
     let time = time::told(&query.text, query.now);
     fuse::again(&mut best, weights, query.now, time.as_ref());
@@ -55,15 +77,20 @@ pub(super) fn recall(
         if hits.is_full() {
             break;
         }
-        hits.offer(connection, &found, loaded, &best)?;
+        if hits.is_new(loaded) {
+            hits.take(loaded, around(&loaded.scored)?, &best);
+        }
     }
     for scored in tail {
         if hits.is_full() {
             break;
         }
-        if let Some(mut loaded) = load(connection, scored, query)? {
-            loaded.scored.parts.retain(|(_, value)| *value != 0.0);
-            hits.offer(connection, &found, &loaded, &best)?;
+        let Some(mut loaded) = load(scored)? else {
+            continue;
+        };
+        loaded.scored.parts.retain(|(_, value)| *value != 0.0);
+        if hits.is_new(&loaded) {
+            hits.take(&loaded, around(&loaded.scored)?, &best);
         }
     }
     Ok(hits.hits)
@@ -78,7 +105,7 @@ pub(super) fn like(index: &Index, episode: &Episode) -> Vec<i64> {
         .iter()
         .map(|part| find(part, &asked, &nowhere, None, 0))
         .collect();
-    let order = fuse::order(&found, &Weights::WORDS, LIKE);
+    let order = fuse::order(&found, &Weights::WORDS, LIKE, None);
     order.iter().map(|scored| scored.id).collect()
 }
 
@@ -122,26 +149,19 @@ impl<'a> Hits<'a> {
         self.hits.len() >= self.query.limit
     }
 
-    fn offer(
-        &mut self,
-        connection: &Connection,
-        found: &[Found<'_>],
-        loaded: &Loaded,
-        best: &[Loaded],
-    ) -> Result<(), Failure> {
+    /// Whether no hit before has its text.
+    fn is_new(&mut self, loaded: &Loaded) -> bool {
+        self.texts.insert(plain(&loaded.episode))
+    }
+
+    /// Makes it a hit, if there is room for it and its neighbours.
+    fn take(&mut self, loaded: &Loaded, around: Vec<Episode>, best: &[Loaded]) {
         let Loaded {
             scored, episode, ..
         } = loaded;
-        if !self.texts.insert(plain(episode)) {
-            return Ok(());
-        }
-        let around = match found.get(scored.part) {
-            Some(found) => around(connection, found.part, self.query, scored.place)?,
-            None => Vec::new(),
-        };
         let size: usize = std::iter::once(episode).chain(&around).map(size).sum();
         let Some(left) = self.room.checked_sub(size) else {
-            return Ok(());
+            return;
         };
         self.room = left;
         self.hits.push(Hit {
@@ -152,7 +172,6 @@ impl<'a> Hits<'a> {
             why: fuse::explain(scored, best),
             around,
         });
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::Path,
     time::Duration,
 };
@@ -21,7 +22,7 @@ const APPLICATION_ID: i32 = 0x6770_616D;
 /// How long SQLite waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(ORDER)];
+const MIGRATIONS: &[M<'_>] = &[M::up(FIRST), M::up(SECOND), M::up(ORDER), M::up(OUTBOX)];
 
 /// `vectors` is a cache that can be made again from the texts; `sum` is a BLAKE3 hash of `data`.
 /// What else there is, the second migration takes away.
@@ -73,6 +74,25 @@ const SECOND: &str = "
 const ORDER: &str = "
     ALTER TABLE state ADD COLUMN consolidated INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE state ADD COLUMN decayed INTEGER NOT NULL DEFAULT 0;
+    ";
+
+/// `gone` has the names of what was forgotten, too, and `revised` the rows whose vectors were made again. `remotes`
+/// tells how far each server was told, and `again` what else it is to be told: together they are the outbox.
+const OUTBOX: &str = "
+    CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
+    ALTER TABLE gone ADD COLUMN name BLOB;
+    CREATE INDEX gone_by_name ON gone (name);
+    CREATE TABLE revised (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
+    CREATE TABLE remotes (
+        target TEXT PRIMARY KEY,
+        row    INTEGER NOT NULL,
+        gone   INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE again (
+        target TEXT NOT NULL REFERENCES remotes (target) ON DELETE CASCADE,
+        row    INTEGER NOT NULL,
+        PRIMARY KEY (target, row)
+    ) STRICT, WITHOUT ROWID;
     ";
 
 /// Opens `memory.db` in `dir`, making both where they are missing.
@@ -136,13 +156,25 @@ fn configure(connection: &mut Connection) -> Result<(), Failure> {
 fn lock(path: &Path) -> Result<File, Failure> {
     let path = path.with_extension("lock");
     let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|e| {
-        let path = path.display();
-        MemoryError::Store(format!(
-            "{path} cannot be locked ({e}); make its folder writable, or set GPAK_HOME to one that is"
-        ))
-        .into()
-    })
+    Ok(locked.map_err(|e| unlockable(&path, &e))?)
+}
+
+/// Locks a file until what this gives is dropped; nothing if somebody else has locked it.
+#[cfg(feature = "qdrant")]
+pub(super) fn try_lock(path: &Path) -> Result<Option<File>, MemoryError> {
+    let file = File::create(path).map_err(|e| unlockable(path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(e)) => Err(unlockable(path, &e)),
+    }
+}
+
+fn unlockable(path: &Path, error: &io::Error) -> MemoryError {
+    let path = path.display();
+    MemoryError::Store(format!(
+        "{path} cannot be locked ({error}); make its folder writable, or set GPAK_HOME to one that is"
+    ))
 }
 
 /// The one that waited for another finds it done.

@@ -90,24 +90,30 @@ impl Sketch {
 
     /// Adds the next row.
     pub(super) fn push(&mut self, vector: &[i8]) {
+        let place = self.len();
+        self.shadows.resize(self.shadows.len() + SIZE, 0);
+        self.units.push(0.0);
+        self.set(place, vector);
+    }
+
+    /// Gives the row at `place` another vector.
+    pub(super) fn set(&mut self, place: usize, vector: &[i8]) {
         let shadow = self.shadow(vector);
         let square = scan::dot(&shadow, &shadow);
-        self.units.push(if square > 0 {
-            1.0 / (square as f32).sqrt()
-        } else {
-            0.0
-        });
-        self.shadows.extend(shadow);
+        let room = self.shadows.get_mut(place * SIZE..(place + 1) * SIZE);
+        if let (Some(room), Some(unit)) = (room, self.units.get_mut(place)) {
+            room.copy_from_slice(&shadow);
+            *unit = if square > 0 {
+                1.0 / (square as f32).sqrt()
+            } else {
+                0.0
+            };
+        }
     }
 
     /// Wipes the row at `place`.
     pub(super) fn forget(&mut self, place: usize) {
-        if let Some(shadow) = self.shadows.get_mut(place * SIZE..(place + 1) * SIZE) {
-            shadow.fill(0);
-        }
-        if let Some(unit) = self.units.get_mut(place) {
-            *unit = 0.0;
-        }
+        self.set(place, &[]);
     }
 
     fn shadow(&self, vector: &[i8]) -> Vec<i8> {

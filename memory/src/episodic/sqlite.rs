@@ -124,7 +124,63 @@ impl SqliteMemory {
         .await
     }
 
-    async fn write<T: Send + 'static>(
+    /// What makes its vectors.
+    #[cfg(feature = "qdrant")]
+    pub(super) fn embedder(&self) -> &dyn Embedder {
+        &*self.0.embedder
+    }
+
+    /// Keeps other processes from telling a server what is new, while it is held; nothing if another one does.
+    #[cfg(feature = "qdrant")]
+    pub(super) fn lock_outbox(&self) -> Result<Option<std::fs::File>, MemoryError> {
+        schema::try_lock(&self.0.path.with_extension("outbox"))
+    }
+
+    /// How many episodes have no vector of this store's embedder, and so are found by words only.
+    ///
+    /// # Errors
+    /// [`MemoryError::Store`] with what to do.
+    pub async fn foreign_vectors(&self) -> Result<u64, MemoryError> {
+        let embedder = self.0.embedder.id().to_owned();
+        self.read(move |connection| read::foreign_count(connection, &embedder))
+            .await
+    }
+
+    /// Makes the vectors of up to `most` such episodes, the latest first. Answers how many; fewer than `most` if
+    /// it was the last of them. It can be stopped at any time and goes on where it was.
+    ///
+    /// # Errors
+    /// [`MemoryError::Embedder`] or [`MemoryError::Store`] with what to do.
+    pub async fn reembed(&self, most: usize) -> Result<usize, MemoryError> {
+        let embedder = self.0.embedder.id().to_owned();
+        let id = embedder.clone();
+        let rows = self
+            .read(move |connection| read::foreign(connection, &id, most))
+            .await?;
+        let texts: Vec<String> = rows.iter().map(|(_, e)| embedded_text(e)).collect();
+        let made = self.0.embedder.embed(&texts).await?;
+        let mut vectors = Vec::with_capacity(rows.len());
+        for ((row, _), vector) in rows.iter().zip(made) {
+            let values = quantise(&vector);
+            self.check_vector(&values)?;
+            vectors.push((*row, values));
+        }
+        let count = vectors.len();
+        let last = count < most;
+        self.write(move |connection| {
+            if !vectors.is_empty() {
+                write::revise(connection, &vectors, &embedder)?;
+            }
+            if last {
+                write::revised(connection)?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(count)
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, MemoryError> {
@@ -136,7 +192,7 @@ impl SqliteMemory {
         .await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, MemoryError> {

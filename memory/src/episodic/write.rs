@@ -3,7 +3,10 @@
 use gpak_kernel::memory::{Episode, EpisodeId, Kept, MemoryError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    read::{self, Side},
+};
 
 /// An episode that is to be kept.
 pub(super) struct New {
@@ -71,9 +74,23 @@ pub(super) fn forget(connection: &mut Connection, ids: &[EpisodeId]) -> Result<u
         let mut select = transaction.prepare_cached("SELECT id FROM episodes WHERE name = ?1")?;
         let row: Option<i64> = select.query_row([id.0], |row| row.get(0)).optional()?;
         let Some(row) = row else { continue };
+        // Servers are told of its neighbours again, without it.
+        for near in read::near(&transaction, row, Side::Before, 1)?
+            .into_iter()
+            .chain(read::near(&transaction, row, Side::After, 2)?)
+        {
+            transaction.execute(
+                "INSERT OR IGNORE INTO again SELECT target, ?1 FROM remotes",
+                [near],
+            )?;
+        }
+        transaction.execute("DELETE FROM again WHERE row = ?1", [row])?;
         transaction.execute("DELETE FROM vectors WHERE id = ?1", [row])?;
         gone += transaction.execute("DELETE FROM episodes WHERE id = ?1", [row])?;
-        transaction.execute("INSERT INTO gone (row) VALUES (?1)", [row])?;
+        transaction.execute(
+            "INSERT INTO gone (row, name) VALUES (?1, ?2)",
+            params![row, id.0],
+        )?;
     }
     transaction.commit()?;
     if gone == 0 {
@@ -103,4 +120,40 @@ pub(super) fn used(connection: &mut Connection, ids: &[EpisodeId]) -> Result<(),
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Replaces the vectors of rows. One that was forgotten meanwhile stays so.
+pub(super) fn revise(
+    connection: &mut Connection,
+    vectors: &[(i64, Vec<i8>)],
+    embedder: &str,
+) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (row, vector) in vectors {
+        let data: Vec<u8> = vector.iter().map(|part| part.cast_unsigned()).collect();
+        let sum = blake3::hash(&data);
+        let mut replace = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO vectors (id, embedder, sum, data)
+             SELECT id, ?2, ?3, ?4 FROM episodes WHERE id = ?1",
+        )?;
+        let replaced = replace.execute(params![row, embedder, sum.as_bytes(), data])?;
+        if replaced > 0 {
+            transaction.execute("INSERT INTO revised (row) VALUES (?1)", [row])?;
+            transaction.execute(
+                "INSERT OR IGNORE INTO again SELECT target, ?1 FROM remotes",
+                [row],
+            )?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Notes that all vectors were made again: indexes are made anew, of which the sketches fit.
+pub(super) fn revised(connection: &mut Connection) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.execute("DELETE FROM revised", [])? > 0 {
+        transaction.execute("UPDATE state SET generation = generation + 1", [])?;
+    }
+    Ok(transaction.commit()?)
 }

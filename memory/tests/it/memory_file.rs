@@ -91,7 +91,7 @@ fn a_file_of_a_newer_gpak_or_another_program_is_left_alone() {
     };
     set("PRAGMA user_version = 99");
     assert!(refusal().contains("newer gpak"));
-    set("PRAGMA user_version = 2; PRAGMA application_id = 7");
+    set("PRAGMA user_version = 4; PRAGMA application_id = 7");
     assert!(refusal().contains("another program"));
     std::fs::write(&file, "this is no database, but a text that is long enough").unwrap();
     assert!(refusal().contains("damaged"));
@@ -268,10 +268,10 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let file = Connection::open(dir.path().join("memory.db")).unwrap();
     // As it was: an index of words in the file, and a count of what was forgotten.
     file.execute_batch(
-        "DROP TABLE gone; DROP TABLE state;
+        "DROP TABLE gone; DROP TABLE state; DROP TABLE again; DROP TABLE remotes;
+         DROP TABLE revised;
          CREATE TABLE state (forgotten INTEGER NOT NULL) STRICT;
          INSERT INTO state VALUES (3);
-         CREATE INDEX episodes_by_conversation ON episodes (namespace, conversation, id);
          CREATE VIRTUAL TABLE words USING fts5(
             speaker, text, caption, before, before2, after, date,
             content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');

@@ -1,5 +1,5 @@
-//! What every memory promises. The suite is written against the port: another store is one more line in
-//! `stores`.
+//! What every memory promises. The suite is written against the port and run for each store of `stores`: on
+//! SQLite, on a stand-in for a Qdrant server, and on the server at `QDRANT_URL`, if that is set.
 
 use std::sync::Arc;
 
@@ -7,14 +7,61 @@ use gpak_kernel::{
     label::Label,
     memory::{Episode, Filter, Kind, Memory, MemoryError, Query},
 };
-use gpak_memory::SqliteMemory;
+use gpak_memory::{QdrantMemory, QdrantSettings, SqliteMemory, embed::StaticEmbedder};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-fn stores() -> Vec<(TempDir, Arc<dyn Memory>)> {
+use crate::stand_in::{Kept, Server};
+
+/// What a store needs to be there for it.
+struct Ground {
+    _dir: TempDir,
+    _server: Option<Server>,
+}
+
+async fn stores() -> Vec<(Ground, Arc<dyn Memory>)> {
+    let mut stores: Vec<(Ground, Arc<dyn Memory>)> = Vec::new();
     let dir = tempfile::tempdir().unwrap();
     let sqlite = Arc::new(SqliteMemory::open(dir.path()).unwrap());
-    vec![(dir, sqlite)]
+    stores.push((
+        Ground {
+            _dir: dir,
+            _server: None,
+        },
+        sqlite,
+    ));
+    let server = Kept::default().serve(None).await;
+    let settings = QdrantSettings::new(&server.url);
+    stores.push(qdrant(settings, Some(server)));
+    match std::env::var("QDRANT_URL") {
+        Ok(url) => {
+            println!("on the Qdrant server {url}, too");
+            let mut settings = QdrantSettings::new(url);
+            settings.api_key = std::env::var("QDRANT_API_KEY").ok();
+            settings.collection = format!("gpak-test-{}", a_name());
+            stores.push(qdrant(settings, None));
+        }
+        Err(_) => println!("not on a real Qdrant server: QDRANT_URL is not set"),
+    }
+    stores
+}
+
+fn qdrant(settings: QdrantSettings, server: Option<Server>) -> (Ground, Arc<dyn Memory>) {
+    let dir = tempfile::tempdir().unwrap();
+    let embedder = Arc::new(StaticEmbedder::load().unwrap());
+    let memory = QdrantMemory::open_with(dir.path(), embedder, settings).unwrap();
+    let ground = Ground {
+        _dir: dir,
+        _server: server,
+    };
+    (ground, Arc::new(memory))
+}
+
+/// A name that no other test has.
+fn a_name() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().file_name().unwrap().to_string_lossy();
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 fn now() -> Timestamp {
@@ -49,7 +96,7 @@ fn ask(text: &str) -> Query {
 
 #[tokio::test]
 async fn a_turn_is_found_by_its_words_and_says_why() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         memory.remember(talk()).await.unwrap();
         let hits = memory.recall(&ask("Who baked blueberries?")).await.unwrap();
         assert!(hits[0].episode.text.contains("blueberries"));
@@ -65,7 +112,7 @@ async fn a_turn_is_found_by_its_words_and_says_why() {
 
 #[tokio::test]
 async fn a_turn_is_found_by_its_meaning_alone() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         memory.remember(talk()).await.unwrap();
         let hits = memory.recall(&ask("dessert pastry")).await.unwrap();
         assert!(
@@ -79,7 +126,7 @@ async fn a_turn_is_found_by_its_meaning_alone() {
 
 #[tokio::test]
 async fn a_turn_that_comes_later_is_a_neighbour_of_those_before() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         for episode in talk() {
             memory.remember(vec![episode]).await.unwrap();
         }
@@ -103,7 +150,7 @@ async fn a_turn_that_comes_later_is_a_neighbour_of_those_before() {
 
 #[tokio::test]
 async fn what_is_remembered_twice_is_kept_once() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let first = memory.remember(talk()).await.unwrap();
         let again = memory.remember(talk()).await.unwrap();
         assert!(first.iter().all(|kept| kept.new));
@@ -114,7 +161,7 @@ async fn what_is_remembered_twice_is_kept_once() {
 
 #[tokio::test]
 async fn filters_and_budgets_leave_out_what_they_should() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let mut fact = Episode::new("Bob has a red bicycle", Label::Web("x.org".into()), now());
         fact.namespace = "test".to_owned();
         fact.kind = Kind::Semantic;
@@ -153,7 +200,7 @@ async fn filters_and_budgets_leave_out_what_they_should() {
 
 #[tokio::test]
 async fn an_export_makes_the_same_store_elsewhere() {
-    for ((_a, from), (_b, to)) in stores().into_iter().zip(stores()) {
+    for ((_a, from), (_b, to)) in stores().await.into_iter().zip(stores().await) {
         let mut odd = said("nul \0 byte, “quotes”, 🦀", "Ann", 9);
         odd.meta.insert("number".to_owned(), 0.1.into());
         odd.importance = 0.7;
@@ -184,7 +231,7 @@ async fn an_export_makes_the_same_store_elsewhere() {
 
 #[tokio::test]
 async fn a_record_that_was_changed_or_does_not_fit_is_refused_whole() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         memory.remember(talk()).await.unwrap();
         let records = memory.export(&Filter::default(), None, 100).await.unwrap();
         let ids: Vec<_> = records.iter().map(|record| record.id).collect();
@@ -222,7 +269,7 @@ async fn a_record_that_was_changed_or_does_not_fit_is_refused_whole() {
 
 #[tokio::test]
 async fn texts_that_cannot_be_kept_are_refused_with_a_reason() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let refused = async |episode: Episode| {
             let error = memory
                 .remember(vec![said("fine", "Ann", 0), episode])
@@ -248,7 +295,7 @@ async fn texts_that_cannot_be_kept_are_refused_with_a_reason() {
 
 #[tokio::test]
 async fn a_question_may_be_anything() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         memory.remember(talk()).await.unwrap();
         let long = "bicycle ".repeat(100_000);
         for text in [

@@ -7,7 +7,6 @@ use gpak_kernel::{
         facts::{self, FOUND},
     },
 };
-use gpak_memory::SqliteMemory;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
 /// Asks the model for the facts of the latest `runs` runs that are over and in which none were found yet.
 pub async fn find(
     home: &Home,
-    memory: &SqliteMemory,
+    memory: &dyn Memory,
     model: &str,
     runs: usize,
     json: bool,

@@ -1,11 +1,12 @@
 //! `/api/v1/memory`: what is remembered across runs.
 
+use std::sync::Arc;
+
 use axum::{Json, extract::State, http::StatusCode};
 use gpak_kernel::{
     label::Label,
-    memory::{Episode, EpisodeId, Filter, Kind, Memory as _, Query},
+    memory::{Episode, EpisodeId, Filter, Kind, Memory, Query},
 };
-use gpak_memory::SqliteMemory;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use crate::serve::{
 /// Memories of an answer, at most.
 const LARGEST: usize = 500;
 
-async fn memory(house: &House) -> Answered<SqliteMemory> {
+async fn memory(house: &House) -> Answered<Arc<dyn Memory>> {
     Ok(house.work.memory().await?)
 }
 

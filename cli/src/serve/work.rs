@@ -43,7 +43,7 @@ use desk::Inbox;
 use minds::Minds;
 use queue::Queue;
 
-pub use steering::Said;
+pub use steering::{Said, last_before_end};
 
 /// What the service's runs are bound by.
 pub struct Bounds {

@@ -6,5 +6,6 @@ mod events;
 mod guard;
 mod house;
 mod once;
+mod openai;
 mod runs;
 mod stopping;

@@ -7,5 +7,7 @@ mod guard;
 mod house;
 mod once;
 mod openai;
+mod python;
 mod runs;
+mod schemathesis;
 mod stopping;

@@ -4,55 +4,26 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
 };
 
 use serde_json::{Value, json};
 
-use super::{house::Service, runs::write};
+use super::{
+    house::Service,
+    python::{python, run},
+    runs::write,
+};
 use crate::place::{Place, call, finish, when};
 
 const PYPI: &str = "openai==3.57.0";
-
-/// A Python with the package, fetched the first time. Tests in several processes may ask at once.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let target = Path::new(env!("CARGO_BIN_EXE_gpak")).ancestors().nth(2);
-        let folder = target.unwrap().join("gpak-test-openai");
-        fs::create_dir_all(&folder).unwrap();
-        let lock = fs::File::create(folder.join("lock")).unwrap();
-        lock.lock().unwrap();
-        let (python, stamp) = (folder.join("venv/bin/python"), folder.join("packages"));
-        if fs::read_to_string(&stamp).is_ok_and(|made| made == PYPI) {
-            return python;
-        }
-        run(Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(folder.join("venv")));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PYPI]));
-        fs::write(&stamp, PYPI).unwrap();
-        python
-    })
-}
-
-#[track_caller]
-fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed:\n{said}");
-}
 
 /// Does what the script has under that name.
 #[track_caller]
 fn does(service: &Service, url: &str, what: &str) {
     let script = service.place.home().join("client.py");
     fs::write(&script, include_str!("openai.py")).unwrap();
-    let mut command = Command::new(python());
+    let mut command = Command::new(python(PYPI));
     command
         .arg(script)
         .arg(what)

@@ -235,6 +235,7 @@ fn app(house: House) -> Router {
     let layer = |state: &House| state.clone();
     Router::new()
         .merge(api::docs::router())
+        .merge(openai::router())
         .merge(page::router())
         .route("/login", get(access::login::open))
         .fallback(nothing)
@@ -250,6 +251,10 @@ fn app(house: House) -> Router {
         .layer(middleware::from_fn(whole))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(layer(&house), guard::guard))
+        .layer(middleware::from_fn_with_state(
+            layer(&house),
+            openai::errors,
+        ))
         .layer(middleware::from_fn_with_state(layer(&house), trace::trace))
         .with_state(house)
 }

@@ -157,7 +157,7 @@ impl From<DriveError> for Problem {
                 Self::unprocessable("the task is empty").help("say what is to be done")
             }
             DriveError::Workspace { .. } | DriveError::NoEntry { .. } => {
-                Self::unprocessable(error.to_string())
+                Self::missing(error.to_string())
             }
             DriveError::IsChild { .. } | DriveError::Unable(_) => Self::conflict(error.to_string()),
         }

@@ -44,7 +44,7 @@ use desk::Inbox;
 use minds::Minds;
 use queue::Queue;
 
-pub use steering::Said;
+pub use steering::{Said, last_before_end};
 
 /// What the service's runs are bound by.
 pub struct Bounds {
@@ -189,7 +189,8 @@ impl Work {
         let roots = &self.0.bounds.workspaces;
         let first = roots.first().cloned().unwrap_or_default();
         let wanted = named.map_or(first.clone(), |named| first.join(named));
-        let found = wire::workspace(&wanted)?;
+        let found = wire::workspace(&wanted);
+        let found = found.map_err(|why| Problem::missing(why.to_string()))?;
         match roots.iter().any(|root| found.starts_with(root)) {
             true => Ok(found),
             false => Err(Problem::forbidden(format!(
@@ -264,12 +265,6 @@ impl Work {
     pub fn load(&self) -> (usize, usize) {
         let queue = self.0.queue();
         (queue.len(), self.0.lock_driven().len())
-    }
-
-    /// Whether a run has a driver here, or waits for one.
-    pub fn is_taken_on(&self, run: RunId) -> bool {
-        let queue = self.0.queue();
-        queue.contains(run) || self.0.lock_driven().contains_key(&run)
     }
 
     /// Takes on no more runs; those that are driven may end within `grace`, and are then stopped. Waits

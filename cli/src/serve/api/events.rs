@@ -41,6 +41,7 @@ const PAGE: usize = 1000;
 
 /// Which entries are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// From this number on; behind that of `Last-Event-ID`, where nothing is said.
@@ -64,9 +65,10 @@ pub struct Entries {
 }
 
 /// Read the entries of a run: as a stream (Accept: text/event-stream), or as JSON
+///
+/// A stream that was cut goes on behind the entry whose number is in the header `Last-Event-ID`.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs",
-    params(Wanted, ("id" = String, Path, description = "The run"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last entry that you have")),
+    params(Wanted, ("id" = String, Path, description = "The run")),
     responses(
         (status = 200, description = "The entries", content(
             (Entries = "application/json"), (String = "text/event-stream"))),
@@ -80,15 +82,18 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Answered<Response> {
     let run = id(&run)?;
+    if wanted.from == Some(0) {
+        return Err(Problem::bad("entries are numbered from 1"));
+    }
     let from = match (wanted.from, last_seen(&headers)?) {
-        (Some(from), None) => from.max(1),
+        (Some(from), None) => from,
         (None, last) => last.map_or(1, |last| last.saturating_add(1)),
         // A browser that comes back sends both: the address it began with, and how far it got.
         (Some(from), Some(last)) => from.max(last.saturating_add(1)),
     };
     let (over, last) = standing(&house, run).await?;
     if from > last.saturating_add(1) {
-        return Err(Problem::bad(format!(
+        return Err(Problem::missing(format!(
             "the run has {last} entries, so there is no {from} yet"
         )));
     }

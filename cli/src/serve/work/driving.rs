@@ -10,6 +10,7 @@ use gpak_kernel::{
     label::Label,
     model::Delta,
     run::{DriveError, Driver, Ended, Machine, Observer, Resumption, State},
+    tool::Control,
 };
 use indicatif::ProgressBar;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,7 +24,10 @@ use super::{
 use crate::{
     failure::Failure,
     mcp,
-    serve::{metrics::Metrics, openai::tools::client_tools},
+    serve::{
+        metrics::Metrics,
+        openai::{self, tools::client_tools},
+    },
     wire,
 };
 
@@ -166,7 +170,11 @@ impl Work {
         if request.tools.is_empty() {
             wire::offer_delegate(&mut driver, &settings)?;
         }
-        let toolbox = std::mem::take(&mut driver.toolbox);
+        let mut toolbox = std::mem::take(&mut driver.toolbox);
+        if request.meta.contains_key(openai::META) {
+            // Whoever speaks OpenAI's protocol is asked in the answer: it has no other question.
+            toolbox = toolbox.only(|tool| tool.control != Some(Control::Ask));
+        }
         let toolbox = toolbox.with(client_tools(&request.tools));
         driver.toolbox = toolbox.map_err(|why| Trouble::Lasting(why.to_string()))?;
         let manner = mcp::Manner {

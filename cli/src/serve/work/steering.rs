@@ -152,9 +152,10 @@ impl Work {
         budget: Option<BudgetChange>,
         message: Option<String>,
     ) -> Answered<()> {
-        if self.is_taken_on(run) {
+        if self.0.queue().contains(run) {
             return Err(Problem::conflict("the run goes on already"));
         }
+        self.until_still(run, run).await?;
         let entries = self.journal().read(run, 1).await?;
         let machine = Machine::fold(&entries);
         let state = machine.state();
@@ -219,9 +220,12 @@ impl Work {
 
     /// Puts back what a run changed.
     pub async fn undo(&self, run: RunId) -> Answered<Undone> {
-        if self.is_taken_on(run) {
-            return Err(Problem::conflict("the run is at work").help("cancel it first"));
-        }
+        let is_queued = self.0.queue().contains(run);
+        let still = match is_queued {
+            true => Err(Problem::conflict("the run is about to be driven")),
+            false => self.until_still(run, run).await,
+        };
+        still.map_err(|why| why.help("cancel it first"))?;
         let (home, journal) = (&self.0.home, self.0.journal.clone());
         undo::undone(home, journal, run)
             .await
@@ -233,13 +237,14 @@ impl Work {
     }
 
     /// Waits for a driver that is about to let its run go, as `run`, which is that or a part of it, waits for
-    /// somebody; fails if it is at work.
+    /// somebody or is over; fails if it is at work.
     async fn until_still(&self, run: RunId, root: RunId) -> Answered<()> {
         if !self.0.lock_driven().contains_key(&root) {
             return Ok(());
         }
-        let waits = self.read(run).await?.state().status == Status::Waiting;
-        if waits && self.0.until_let_go(root, STOPPING).await {
+        let status = self.read(run).await?.state().status;
+        let ends = status == Status::Waiting || status.is_final();
+        if ends && self.0.until_let_go(root, STOPPING).await {
             return Ok(());
         }
         Err(Problem::conflict(

@@ -18,6 +18,7 @@ pub mod args;
 mod db;
 mod guard;
 mod health;
+mod hub;
 mod listen;
 mod manage;
 mod metrics;
@@ -86,6 +87,7 @@ pub struct Parts {
     metrics: Arc<Metrics>,
     work: Work,
     memory: OnceCell<SqliteMemory>,
+    hub: hub::Hub,
     /// Names this start of the service.
     boot: String,
     /// Whether clients come over TLS.
@@ -136,6 +138,7 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         guard: Guard::new(args.host.into_iter().chain([address.ip().to_string()])),
         boot: db::random()?,
         memory: OnceCell::new(),
+        hub: hub::Hub::default(),
         tls: tls.is_some(),
         stop: stop.clone(),
         store,

@@ -142,6 +142,11 @@ impl Work {
         })))
     }
 
+    /// The journal, to keep.
+    pub fn shared_journal(&self) -> Arc<dyn Journal> {
+        self.0.journal.clone()
+    }
+
     /// The journal.
     pub fn journal(&self) -> &dyn Journal {
         self.0.journal.as_ref()

@@ -2,6 +2,7 @@
 //! only the mind is scripted.
 
 mod access;
+mod bench;
 mod events;
 mod guard;
 mod house;

@@ -26,6 +26,7 @@ mod openai;
 mod problem;
 mod take;
 mod trace;
+mod webhooks;
 mod work;
 
 use std::{
@@ -33,7 +34,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -48,7 +49,10 @@ use axum::{
 use gpak_memory::SqliteMemory;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::{net::TcpListener, sync::OnceCell};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, OnceCell},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,12 +62,13 @@ use crate::{
     settings::Settings,
     wire,
 };
-use access::{Role, limits::Limits, tokens::Signing, users};
+use access::{limits::Limits, tokens::Signing, users};
 use args::{ServeArgs, StartArgs};
 use db::Store;
 use guard::Guard;
 use metrics::Metrics;
-use problem::Problem;
+use problem::{Answered, Problem};
+use webhooks::Notices;
 use work::{Bounds, Work};
 
 /// Bytes of a body that are taken.
@@ -88,6 +93,13 @@ pub struct Parts {
     work: Work,
     memory: OnceCell<SqliteMemory>,
     hub: hub::Hub,
+    /// Runs that webhooks may have to be told of.
+    notices: Arc<Notices>,
+    /// There is something to send.
+    deliveries: Notify,
+    /// The first pause between two attempts to send something.
+    webhook_pause: Duration,
+    started: Instant,
     /// Names this start of the service.
     boot: String,
     /// Whether clients come over TLS.
@@ -98,6 +110,28 @@ pub struct Parts {
 
 /// The service, shared by its requests.
 pub type House = Arc<Parts>;
+
+impl Parts {
+    /// Writes down whether runs are held: it outlives the service.
+    async fn set_held(&self, held: bool) -> Answered<()> {
+        let set = move |transaction: &rusqlite::Transaction<'_>| {
+            transaction.execute("DELETE FROM flags WHERE name = 'held'", [])?;
+            if held {
+                transaction.execute("INSERT INTO flags (name) VALUES ('held')", [])?;
+            }
+            Ok(())
+        };
+        Ok(self.store.write(set).await?)
+    }
+
+    fn was_held(&self) -> Result<bool, Failure> {
+        Ok(self.store.read(|connection| {
+            connection
+                .prepare("SELECT 1 FROM flags WHERE name = 'held'")?
+                .exists([])
+        })?)
+    }
+}
 
 /// `gpak serve`
 pub async fn serve(home: &Home, args: ServeArgs, json: bool) -> Result<u8, Failure> {
@@ -114,6 +148,7 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     let store = Store::open(&home.data)?;
     let signing = Signing::open(&store)?;
     let metrics = Arc::new(Metrics::new());
+    let notices = Arc::new(Notices::default());
     let workspace = wire::workspace(&args.place.workspace)?;
     let settings = Settings::read(home, &workspace)?;
     let settings = settings.with_flags(args.model.as_ref(), &args.bounds);
@@ -129,7 +164,8 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     let address = listener
         .local_addr()
         .map_err(|why| unbindable(args.listen, &why))?;
-    let work = Work::open(home.clone(), bounds, &settings, metrics.clone(), json).await?;
+    let watched = (metrics.clone(), notices.clone());
+    let work = Work::open(home.clone(), bounds, &settings, watched, json).await?;
     wire::sweep_copies(home, work.journal()).await?;
     let stop = CancellationToken::new();
     let house = Arc::new(Parts {
@@ -139,6 +175,10 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         boot: db::random()?,
         memory: OnceCell::new(),
         hub: hub::Hub::default(),
+        deliveries: Notify::new(),
+        webhook_pause: Duration::from_secs(args.webhook_pause),
+        started: Instant::now(),
+        notices,
         tls: tls.is_some(),
         stop: stop.clone(),
         store,
@@ -147,6 +187,11 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         work,
     });
     house.work.start();
+    if house.was_held()? {
+        house.work.hold().await;
+        tracing::warn!("runs are held, as before; POST /api/v1/override releases them");
+    }
+    let hooks = tokio::spawn(webhooks::run(house.clone()));
     let found = house
         .work
         .recover()
@@ -171,7 +216,9 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     });
     house.work.drain(GRACE).await;
     stop.cancel();
-    served.await.map_err(|why| Failure::new(why.to_string()))?;
+    for task in [served, hooks] {
+        task.await.map_err(|why| Failure::new(why.to_string()))?;
+    }
     Ok(DONE)
 }
 
@@ -219,8 +266,7 @@ async fn tell(house: &House, address: SocketAddr, json: bool) -> Result<(), Fail
     let scheme = if house.tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
     let mut link = None;
-    if users::list(&house.store)?.is_empty() {
-        let admin = users::add(&house.store, "admin", Role::Admin, None)?;
+    if let Some(admin) = users::first(&house.store)? {
         let secret = manage::link(&house.store, &admin).await?;
         link = Some(format!("{url}/login?token={secret}"));
     }

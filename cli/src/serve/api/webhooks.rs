@@ -19,7 +19,10 @@ use crate::serve::{
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where to post: `http://…` or `https://…`.
-    #[schema(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[A-Za-z0-9/_.-]*)?$", max_length = 2000)]
+    #[schema(
+        pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[A-Za-z0-9/_.-]*)?$",
+        max_length = 2000
+    )]
     url: String,
     /// What to tell: `run.created`, `run.waiting`, `run.completed`, `run.failed`, `run.cancelled`; all,
     /// where nothing is said.
@@ -51,17 +54,26 @@ pub async fn add(
         matches!(scheme, Some("http" | "https")) && address.host().is_some_and(|it| !it.is_empty())
     });
     if !fits || new.url.len() > 2000 {
-        return Err(Problem::unprocessable("the address begins with http:// or https://"));
+        return Err(Problem::unprocessable(
+            "the address begins with http:// or https://",
+        ));
     }
     let events = match new.events.is_empty() {
         true => EVENTS.map(str::to_owned).to_vec(),
         false => new.events,
     };
-    if let Some(unknown) = events.iter().find(|event| !EVENTS.contains(&event.as_str())) {
+    if let Some(unknown) = events
+        .iter()
+        .find(|event| !EVENTS.contains(&event.as_str()))
+    {
         return Err(Problem::conflict(format!("there is no event `{unknown}`"))
             .help(format!("there are {}", EVENTS.join(", "))));
     }
-    let id: String = db::random()?.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    let id: String = db::random()?
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(12)
+        .collect();
     let secret = format!("whsec_{}", STANDARD.encode(db::random()?));
     let made = (id.clone(), secret.clone());
     webhooks::add(&house.store, made, new.url, events).await?;
@@ -124,7 +136,9 @@ pub async fn retry(
 ) -> Answered<StatusCode> {
     who.needs(Role::Admin)?;
     if !webhooks::retry(&house.store, id, delivery).await? {
-        return Err(Problem::missing("there is no such delivery that did not arrive"));
+        return Err(Problem::missing(
+            "there is no such delivery that did not arrive",
+        ));
     }
     house.deliveries.notify_one();
     Ok(StatusCode::ACCEPTED)

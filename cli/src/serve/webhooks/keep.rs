@@ -59,7 +59,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Webhook> {
 pub fn list(store: &Store) -> Stored<Vec<Webhook>> {
     store.read(|connection| {
         connection
-            .prepare_cached("SELECT id, url, events, created, secret FROM webhooks ORDER BY created, id")?
+            .prepare_cached(
+                "SELECT id, url, events, created, secret FROM webhooks ORDER BY created, id",
+            )?
             .query_map([], read)?
             .collect()
     })
@@ -161,7 +163,9 @@ pub fn deliveries(store: &Store, webhook: &str, limit: usize) -> Stored<Vec<Deli
             "SELECT {COLUMNS} FROM deliveries WHERE webhook = ?1 ORDER BY created DESC, id LIMIT ?2"
         );
         let mut select = connection.prepare_cached(&sql)?;
-        select.query_map(params![webhook, limit], read_delivery)?.collect()
+        select
+            .query_map(params![webhook, limit], read_delivery)?
+            .collect()
     })
 }
 

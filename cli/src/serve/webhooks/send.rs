@@ -45,14 +45,19 @@ pub async fn send(house: &House) {
 async fn attempt(house: &House, due: Vec<Delivery>) {
     let webhooks = keep::list(&house.store).unwrap_or_default();
     let attempts = due.into_iter().map(|delivery| {
-        let webhook = webhooks.iter().find(|one| one.id == delivery.webhook).cloned();
+        let webhook = webhooks
+            .iter()
+            .find(|one| one.id == delivery.webhook)
+            .cloned();
         async move {
             let Some(webhook) = webhook else { return };
             let (id, attempts) = (delivery.id.clone(), delivery.attempts);
             let posted = tokio::task::spawn_blocking(move || post(&webhook, &delivery)).await;
             let posted = posted.unwrap_or_else(|why| Err(why.to_string()));
             let became = posted.map_err(|why| {
-                let pause = house.webhook_pause.saturating_mul(5_u32.saturating_pow(attempts));
+                let pause = house
+                    .webhook_pause
+                    .saturating_mul(5_u32.saturating_pow(attempts));
                 let pause = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
                 let again = (attempts + 1 < ATTEMPTS).then(|| now().saturating_add(pause));
                 if again.is_none() {
@@ -66,7 +71,9 @@ async fn attempt(house: &House, due: Vec<Delivery>) {
             }
         }
     });
-    stream::iter(attempts).for_each_concurrent(AT_ONCE, |attempt| attempt).await;
+    stream::iter(attempts)
+        .for_each_concurrent(AT_ONCE, |attempt| attempt)
+        .await;
 }
 
 /// Posts a message. The error says why it did not arrive.
@@ -84,7 +91,10 @@ fn post(webhook: &Webhook, delivery: &Delivery) -> Result<(), String> {
         .header("content-type", "application/json")
         .header("webhook-id", &delivery.id)
         .header("webhook-timestamp", time.to_string())
-        .header("webhook-signature", sign(&webhook.secret, &delivery.id, time, &delivery.body))
+        .header(
+            "webhook-signature",
+            sign(&webhook.secret, &delivery.id, time, &delivery.body),
+        )
         .send(&delivery.body);
     let status = response.map_err(|why| why.to_string())?.status();
     match status.is_success() {

@@ -113,7 +113,7 @@ pub async fn decide(
             ));
         }
     };
-    tracing::info!(%run, %call, by = who.name, ?answer, "decided");
+    tracing::info!(%run, %call, by = who.name, "decided");
     let goes_on = house
         .work
         .answer(run, vec![(call, answer, Label::User)])

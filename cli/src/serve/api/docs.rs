@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{approvals, events, memory, runs, tools};
+use super::{approvals, events, memory, node, runs, tools, webhooks};
 use crate::serve::{House, access::login, health};
 
 #[derive(OpenApi)]
@@ -30,6 +30,8 @@ use crate::serve::{House, access::login, health};
         (name = "approvals", description = "What runs wait for"),
         (name = "memory", description = "What is remembered across runs"),
         (name = "tools", description = "What runs can use"),
+        (name = "webhooks", description = "Who is told of runs"),
+        (name = "node", description = "The node itself"),
         (name = "access", description = "Who may do what"),
         (name = "operation", description = "Whether the service is well"),
     )
@@ -64,6 +66,14 @@ pub fn router() -> Router<House> {
         .routes(routes!(memory::forget))
         .routes(routes!(tools::tools))
         .routes(routes!(tools::models))
+        .routes(routes!(webhooks::add, webhooks::list))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::retry))
+        .routes(routes!(node::status))
+        .routes(routes!(node::telemetry))
+        .routes(routes!(node::override_))
+        .routes(routes!(node::logs))
         .routes(routes!(login::login))
         .routes(routes!(login::refresh))
         .routes(routes!(login::logout))

@@ -27,6 +27,8 @@ use crate::{
     serve::{
         metrics::Metrics,
         openai::{self, tools::client_tools},
+        trace,
+        webhooks::Notices,
     },
     wire,
 };
@@ -87,7 +89,8 @@ impl Work {
                     () = inner.drain.cancelled() => return,
                 }
             };
-            let span = tracing::info_span!("run", %run, user);
+            let trace = tracing::field::Empty;
+            let span = tracing::info_span!("run", %run, user, trace);
             let work = self.clone();
             let task = async move { work.take_on(user, run, driven, slot).await };
             inner.tasks.spawn(task.instrument(span));
@@ -96,6 +99,9 @@ impl Work {
 
     fn next(&self) -> Option<(String, RunId, Driven)> {
         let mut queue = self.0.queue();
+        if self.is_held() {
+            return None;
+        }
         let (user, run) = queue.pop()?;
         let driven = Driven {
             stop: self.0.park.child_token(),
@@ -125,7 +131,9 @@ impl Work {
             }
             Err(Trouble::Lasting(why)) => {
                 tracing::warn!("cannot be driven: {why}");
-                self.0.clerk.give_up(run, why).await.is_err()
+                let gave_up = self.0.clerk.give_up(run, why).await;
+                self.0.notices.look_at(run);
+                gave_up.is_err()
             }
         };
         {
@@ -164,6 +172,9 @@ impl Work {
             .driver(&spec.workspace, &settings, mind.model, driven)
             .await?;
         let request = request_of(&entries).unwrap_or_default();
+        if let Some(trace) = trace::of_meta(&request.meta) {
+            tracing::Span::current().record("trace", trace);
+        }
         if !request.instructions.is_empty() {
             driver.instructions = format!("{}\n\n{}", driver.instructions, request.instructions);
         }
@@ -191,6 +202,7 @@ impl Work {
             run,
             inbox: driven.inbox.clone(),
             metrics: inner.metrics.clone(),
+            notices: inner.notices.clone(),
         };
         let ended = driver.drive(run, resumption, &mut watching).await;
         servers.close().await;
@@ -232,11 +244,13 @@ struct Watching {
     run: RunId,
     inbox: Arc<Inbox>,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
 }
 
 impl Observer for Watching {
     fn entry(&mut self, entry: &Entry, _: &State) {
         self.metrics.entry(entry);
+        self.notices.entry(entry);
         if let Event::MessageReceived { from, .. } = &entry.event
             && *from == Label::User
             && entry.run == self.run

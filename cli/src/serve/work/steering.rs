@@ -11,15 +11,13 @@ use gpak_kernel::{
     run::{Answer, DriveError, Machine, Resumption, Status, undo::Undone, waiting},
 };
 
-use super::Work;
+use super::{STOPPING, Work};
 use crate::{
     commands::{run::as_much_again, undo},
     serve::problem::{Answered, Problem},
     settings::BudgetChange,
 };
 
-/// How long a driver that stops may take to write down where its run stands.
-const STOPPING: Duration = Duration::from_secs(30);
 /// How long a message may wait for the end of a step.
 const HEARING: Duration = Duration::from_secs(600);
 
@@ -132,6 +130,7 @@ impl Work {
                 return Err(Problem::unavailable("its driver does not stop"));
             }
             if work.0.clerk.cancel(run).await? {
+                work.0.notices.look_at(run);
                 return Ok(());
             }
             match work.read(run).await?.state().outcome {

@@ -244,7 +244,7 @@ fn a_fork_goes_on_from_an_entry_with_what_is_said_to_it() {
         (&json!("the other way"), &json!(id))
     );
     assert_eq!(done["by"], "admin");
-    service.post(&path, json!({"at": 600})).with(404);
+    service.post(&path, json!({"at": 600})).with(409);
     service.place.gpak(&["runs", "replay", fork]).with_code(0);
 }
 

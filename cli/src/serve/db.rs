@@ -137,8 +137,11 @@ impl Store {
         let made = options.append(true).create(true).mode(0o600).open(&path);
         made.map_err(|why| failed(why.to_string()))?;
         let mut writer = connect(&path).map_err(|why| failed(why.to_string()))?;
-        Migrations::from_slice(MIGRATIONS)
+        let migrations = Migrations::from_slice(MIGRATIONS);
+        // Where another process made the tables at the same time, the second look finds them made.
+        migrations
             .to_latest(&mut writer)
+            .or_else(|_| migrations.to_latest(&mut writer))
             .map_err(|why| failed(why.to_string()))?;
         let reader = connect(&path).map_err(|why| failed(why.to_string()))?;
         Ok(Self(Arc::new(Inner {

@@ -223,7 +223,7 @@ pub async fn override_(
 
 /// Read the service's log as it is written: the last lines, and those that come
 #[utoipa::path(get, path = "/api/v1/logs", tag = "node", responses(
-    (status = 200, description = "A JSON object an event", body = String, content_type = "text/event-stream"),
+    (status = 200, description = "A JSON object an event", content_type = "text/event-stream"),
     (status = 403, body = Problem)))]
 pub async fn logs(State(house): State<House>, who: Who) -> Answered<Response> {
     who.needs(Role::Operator)?;

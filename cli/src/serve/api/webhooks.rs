@@ -19,10 +19,7 @@ use crate::serve::{
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where to post: `http://…` or `https://…`.
-    #[schema(
-        pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[A-Za-z0-9/_.-]*)?$",
-        max_length = 2000
-    )]
+    #[schema(pattern = "^https?://", max_length = 2000)]
     url: String,
     /// What to tell: `run.created`, `run.waiting`, `run.completed`, `run.failed`, `run.cancelled`; all,
     /// where nothing is said.
@@ -66,8 +63,10 @@ pub async fn add(
         .iter()
         .find(|event| !EVENTS.contains(&event.as_str()))
     {
-        return Err(Problem::conflict(format!("there is no event `{unknown}`"))
-            .help(format!("there are {}", EVENTS.join(", "))));
+        return Err(
+            Problem::unprocessable(format!("there is no event `{unknown}`"))
+                .help(format!("there are {}", EVENTS.join(", "))),
+        );
     }
     let id: String = db::random()?
         .chars()

@@ -155,10 +155,10 @@ impl QdrantMemory {
     /// Sends what waits, up to so many batches. Answers whether nothing waits any more.
     async fn send(&self, most: usize) -> Result<bool, String> {
         let _one = self.0.sending.lock().await;
-        if let Some(trouble) = self.trouble() {
-            if Instant::now() < trouble.until {
-                return Err(trouble.why);
-            }
+        if let Some(trouble) = self.trouble()
+            && Instant::now() < trouble.until
+        {
+            return Err(trouble.why);
         }
         let sent = self.try_send(most).await;
         match sent {

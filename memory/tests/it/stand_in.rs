@@ -21,6 +21,9 @@ use tonic::{Request, Response, Status, service::Interceptor, transport::server::
 
 type Answer<T> = Result<Response<T>, Status>;
 
+/// How well a vector fits, if it is of the kind that is asked for.
+type Score<'a> = Box<dyn Fn(&Vector) -> Option<f32> + 'a>;
+
 /// What a server keeps, which outlives it.
 #[derive(Clone, Default)]
 pub struct Kept(Arc<Mutex<Inner>>);
@@ -294,7 +297,7 @@ impl Collection {
         let Some(Variant::Nearest(input)) = &query.variant else {
             panic!("a query that is not known: {query:?}");
         };
-        let score: Box<dyn Fn(&Vector) -> Option<f32>> = match input.variant.as_ref().unwrap() {
+        let score: Score<'_> = match input.variant.as_ref().unwrap() {
             vector_input::Variant::Dense(wanted) => Box::new(|vector| {
                 let own = dense(vector);
                 assert_eq!(own.len(), wanted.data.len());

@@ -229,16 +229,14 @@ pub async fn logs(State(house): State<House>, who: Who) -> Answered<Response> {
     who.needs(Role::Operator)?;
     let (kept, coming) = logging::lines();
     let coming = stream::unfold(coming, |mut coming| async move {
-        loop {
-            match coming.recv().await {
-                Ok(line) => return Some((line, coming)),
-                // Who reads too slowly misses lines, and is told so.
-                Err(RecvError::Lagged(lines)) => {
-                    let missed = serde_json::json!({"missed": lines}).to_string();
-                    return Some((missed.into(), coming));
-                }
-                Err(RecvError::Closed) => return None,
+        match coming.recv().await {
+            Ok(line) => Some((line, coming)),
+            // Who reads too slowly misses lines, and is told so.
+            Err(RecvError::Lagged(lines)) => {
+                let missed = serde_json::json!({"missed": lines}).to_string();
+                Some((missed.into(), coming))
             }
+            Err(RecvError::Closed) => None,
         }
     });
     let watcher = house.metrics.watcher();

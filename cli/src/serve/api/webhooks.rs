@@ -1,7 +1,10 @@
 //! `/api/v1/webhooks`
 
+use std::sync::LazyLock;
+
 use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,13 +22,55 @@ use crate::serve::{
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where to post: `http://…` or `https://…`.
-    #[schema(pattern = "^https?://", max_length = 2000)]
+    #[schema(
+        pattern = "^https?://[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?(/[A-Za-z0-9/_.~%?=&-]*)?$",
+        max_length = 2000
+    )]
     url: String,
     /// What to tell: `run.created`, `run.waiting`, `run.completed`, `run.failed`, `run.cancelled`; all,
     /// where nothing is said.
     #[serde(default)]
-    events: Vec<String>,
+    events: Vec<Told>,
 }
+
+/// What can be told of a run.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+pub enum Told {
+    /// It was created.
+    #[serde(rename = "run.created")]
+    Created,
+    /// It waits for somebody.
+    #[serde(rename = "run.waiting")]
+    Waiting,
+    /// It ended with an answer.
+    #[serde(rename = "run.completed")]
+    Completed,
+    /// It ended without.
+    #[serde(rename = "run.failed")]
+    Failed,
+    /// Somebody ended it.
+    #[serde(rename = "run.cancelled")]
+    Cancelled,
+}
+
+impl Told {
+    fn as_str(self) -> &'static str {
+        let [created, waiting, completed, failed, cancelled] = EVENTS;
+        match self {
+            Self::Created => created,
+            Self::Waiting => waiting,
+            Self::Completed => completed,
+            Self::Failed => failed,
+            Self::Cancelled => cancelled,
+        }
+    }
+}
+
+/// The addresses that are taken, as [`NewWebhook`] says in the interface's description.
+static ADDRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let form = r"^https?://[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?(/[A-Za-z0-9/_.~%?=&-]*)?$";
+    Regex::new(form).ok()
+});
 
 /// A webhook that was made.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,28 +90,19 @@ pub async fn add(
     Body(new): Body<NewWebhook>,
 ) -> Answered<(StatusCode, Json<MadeWebhook>)> {
     who.needs(Role::Admin)?;
-    let address = new.url.parse::<axum::http::Uri>().ok();
-    let fits = address.is_some_and(|address| {
-        let scheme = address.scheme_str();
-        matches!(scheme, Some("http" | "https")) && address.host().is_some_and(|it| !it.is_empty())
-    });
+    let fits = ADDRESS.as_ref().is_some_and(|form| form.is_match(&new.url));
     if !fits || new.url.len() > 2000 {
         return Err(Problem::unprocessable(
-            "the address begins with http:// or https://",
+            "the address is one as in https://example.org/hooks/gpak, of 2000 characters at most",
         ));
     }
-    let events = match new.events.is_empty() {
-        true => EVENTS.map(str::to_owned).to_vec(),
-        false => new.events,
-    };
-    if let Some(unknown) = events
-        .iter()
-        .find(|event| !EVENTS.contains(&event.as_str()))
-    {
-        return Err(
-            Problem::unprocessable(format!("there is no event `{unknown}`"))
-                .help(format!("there are {}", EVENTS.join(", "))),
-        );
+    let mut events: Vec<String> = EVENTS.map(str::to_owned).to_vec();
+    if !new.events.is_empty() {
+        events = new
+            .events
+            .iter()
+            .map(|told| told.as_str().to_owned())
+            .collect();
     }
     let id: String = db::random()?
         .chars()

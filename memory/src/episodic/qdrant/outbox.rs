@@ -142,6 +142,9 @@ fn tell(connection: &Connection, row: i64, embedder: &str) -> Result<Option<Told
     }))
 }
 
+/// The JSON of an episode, and its vector with the sum of that, where there is one.
+type Sent = (String, Option<Vec<u8>>, Option<Vec<u8>>);
+
 fn load(connection: &Connection, row: Option<i64>, embedder: &str) -> Result<Option<Row>, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT body, sum, data FROM episodes
@@ -150,7 +153,7 @@ fn load(connection: &Connection, row: Option<i64>, embedder: &str) -> Result<Opt
     let found = select.query_row(params![row, embedder], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     });
-    let found: Option<(String, Option<Vec<u8>>, Option<Vec<u8>>)> = found.optional()?;
+    let found: Option<Sent> = found.optional()?;
     let Some((body, sum, data)) = found else {
         return Ok(None);
     };

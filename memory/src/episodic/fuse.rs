@@ -27,7 +27,7 @@ pub struct Weights {
     pub speaker: f32,
     /// That other turns of the conversation fit, too.
     pub session: f32,
-    /// How much it states, up to [`STATED`] words.
+    /// How much it states, up to forty words.
     pub stated: f32,
     /// That it ends in a question, which is to somebody else to answer.
     pub asks: f32,

@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod fixture;
 mod growth;
+mod identity;
 mod memory_bench;
 mod memory_file;
 mod memory_index;

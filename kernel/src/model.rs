@@ -266,7 +266,7 @@ pub struct Reply {
     pub doubt: Option<f32>,
     /// Which self of a mind of two spoke, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spoken: Option<Spoken>,
+    pub spoken: Option<Box<Spoken>>,
 }
 
 /// Why a model stopped.

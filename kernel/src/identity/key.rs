@@ -17,7 +17,7 @@ impl SecretKey {
 
     /// What its signatures are checked with.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(self.0.verifying_key().to_bytes())
     }
 
     /// The key as text, for its file: 64 hex digits.
@@ -48,22 +48,22 @@ impl FromStr for SecretKey {
 
 /// Checks signatures. Written as 64 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
     /// Whether the signature was made with this key for this purpose over these bytes. Strict, so that no
     /// second signature can be made from one, and no key of small order signs anything.
     pub(super) fn holds(&self, purpose: &str, bytes: &[u8], signature: &Signature) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        self.0
-            .verify_strict(&message(purpose, bytes), &signature)
-            .is_ok()
+        let message = message(purpose, bytes);
+        VerifyingKey::from_bytes(&self.0)
+            .is_ok_and(|key| key.verify_strict(&message, &signature).is_ok())
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(self.0.as_bytes()))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -72,9 +72,10 @@ impl FromStr for PublicKey {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let bytes = unhex(s).ok_or("a public key is 64 hex digits")?;
-        let key = VerifyingKey::from_bytes(&bytes);
-        key.map(Self)
-            .map_err(|_| format!("`{s}` is no public key of Ed25519"))
+        match VerifyingKey::from_bytes(&bytes) {
+            Ok(_) => Ok(Self(bytes)),
+            Err(_) => Err(format!("`{s}` is no public key of Ed25519")),
+        }
     }
 }
 

@@ -247,7 +247,7 @@ fn profile(policy: Policy, active: &ModelProfile, core: &ModelProfile) -> ModelP
 
 fn spoken(reply: Reply, spoken: Spoken) -> Reply {
     Reply {
-        spoken: Some(spoken),
+        spoken: Some(Box::new(spoken)),
         ..reply
     }
 }

@@ -150,6 +150,7 @@ fn label_of(tool: &str, outcome: &CallOutcome) -> Label {
 
 /// A piece of the conversation.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are replies")]
 pub enum Turn {
     /// Somebody spoke to the run.
     Said {

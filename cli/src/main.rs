@@ -10,6 +10,7 @@ mod crash;
 mod failure;
 mod home;
 mod human;
+mod logging;
 mod mcp;
 mod minds;
 mod pulling;
@@ -60,11 +61,8 @@ fn report(failure: Failure, json: bool) {
 }
 
 fn start(cli: Cli) -> Result<u8, Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("GPAK_LOG").unwrap_or_default();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let is_service = matches!(&cli.command, Command::Serve(args) if args.command.is_none());
+    logging::begin(is_service);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

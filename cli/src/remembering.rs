@@ -111,7 +111,13 @@ async fn embedder(home: &Home, settings: &Settings) -> Result<Arc<dyn Embedder>,
             ));
         }
     };
-    Ok(Arc::new(RemoteEmbedder::connect(model).await?))
+    let (data, id) = (home.data.clone(), model.id());
+    let known = spawn_blocking(move || SqliteMemory::dimension_of(&data, &id)).await;
+    // A server that is away now keeps nobody from remembering, once it was there.
+    Ok(Arc::new(match known.map_err(broke)?? {
+        Some(dimension) => RemoteEmbedder::known(model, dimension),
+        None => RemoteEmbedder::connect(model).await?,
+    }))
 }
 
 async fn minilm(home: &Home) -> Result<Arc<dyn Embedder>, Failure> {

@@ -18,6 +18,7 @@ pub mod args;
 mod db;
 mod guard;
 mod health;
+mod hub;
 mod listen;
 mod manage;
 mod metrics;
@@ -26,6 +27,7 @@ mod page;
 mod problem;
 mod take;
 mod trace;
+mod webhooks;
 mod work;
 
 use std::{
@@ -33,7 +35,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -47,7 +49,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -57,12 +59,13 @@ use crate::{
     settings::Settings,
     wire,
 };
-use access::{Role, limits::Limits, tokens::Signing, users};
+use access::{limits::Limits, tokens::Signing, users};
 use args::{ServeArgs, StartArgs};
 use db::Store;
 use guard::Guard;
 use metrics::Metrics;
-use problem::Problem;
+use problem::{Answered, Problem};
+use webhooks::Notices;
 use work::{Bounds, Work};
 
 /// Bytes of a body that are taken.
@@ -85,6 +88,14 @@ pub struct Parts {
     guard: Guard,
     metrics: Arc<Metrics>,
     work: Work,
+    hub: hub::Hub,
+    /// Runs that webhooks may have to be told of.
+    notices: Arc<Notices>,
+    /// There is something to send.
+    deliveries: Notify,
+    /// The first pause between two attempts to send something.
+    webhook_pause: Duration,
+    started: Instant,
     /// Names this start of the service.
     boot: String,
     /// Whether clients come over TLS.
@@ -95,6 +106,28 @@ pub struct Parts {
 
 /// The service, shared by its requests.
 pub type House = Arc<Parts>;
+
+impl Parts {
+    /// Writes down whether runs are held: it outlives the service.
+    async fn set_held(&self, held: bool) -> Answered<()> {
+        let set = move |transaction: &rusqlite::Transaction<'_>| {
+            transaction.execute("DELETE FROM flags WHERE name = 'held'", [])?;
+            if held {
+                transaction.execute("INSERT INTO flags (name) VALUES ('held')", [])?;
+            }
+            Ok(())
+        };
+        Ok(self.store.write(set).await?)
+    }
+
+    fn was_held(&self) -> Result<bool, Failure> {
+        Ok(self.store.read(|connection| {
+            connection
+                .prepare("SELECT 1 FROM flags WHERE name = 'held'")?
+                .exists([])
+        })?)
+    }
+}
 
 /// `gpak serve`
 pub async fn serve(home: &Home, args: ServeArgs, json: bool) -> Result<u8, Failure> {
@@ -111,6 +144,7 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     let store = Store::open(&home.data)?;
     let signing = Signing::open(&store)?;
     let metrics = Arc::new(Metrics::new());
+    let notices = Arc::new(Notices::default());
     let workspace = wire::workspace(&args.place.workspace)?;
     let settings = Settings::read(home, &workspace)?;
     let settings = settings.with_flags(args.model.as_ref(), &args.bounds);
@@ -126,7 +160,8 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     let address = listener
         .local_addr()
         .map_err(|why| unbindable(args.listen, &why))?;
-    let work = Work::open(home.clone(), bounds, &settings, metrics.clone(), json).await?;
+    let watched = (metrics.clone(), notices.clone());
+    let work = Work::open(home.clone(), bounds, &settings, watched, json).await?;
     wire::sweep_copies(home, work.journal()).await?;
     let stop = CancellationToken::new();
     let house = Arc::new(Parts {
@@ -134,6 +169,11 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         limits: Limits::new(args.rate),
         guard: Guard::new(args.host.into_iter().chain([address.ip().to_string()])),
         boot: db::random()?,
+        hub: hub::Hub::default(),
+        deliveries: Notify::new(),
+        webhook_pause: Duration::from_secs(args.webhook_pause),
+        started: Instant::now(),
+        notices,
         tls: tls.is_some(),
         stop: stop.clone(),
         store,
@@ -142,6 +182,11 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         work,
     });
     house.work.start();
+    if house.was_held()? {
+        house.work.hold().await;
+        tracing::warn!("runs are held, as before; POST /api/v1/override releases them");
+    }
+    let hooks = tokio::spawn(webhooks::run(house.clone()));
     let found = house
         .work
         .recover()
@@ -166,7 +211,9 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     });
     house.work.drain(GRACE).await;
     stop.cancel();
-    served.await.map_err(|why| Failure::new(why.to_string()))?;
+    for task in [served, hooks] {
+        task.await.map_err(|why| Failure::new(why.to_string()))?;
+    }
     Ok(DONE)
 }
 
@@ -214,8 +261,7 @@ async fn tell(house: &House, address: SocketAddr, json: bool) -> Result<(), Fail
     let scheme = if house.tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
     let mut link = None;
-    if users::list(&house.store)?.is_empty() {
-        let admin = users::add(&house.store, "admin", Role::Admin, None)?;
+    if let Some(admin) = users::first(&house.store)? {
         let secret = manage::link(&house.store, &admin).await?;
         link = Some(format!("{url}/login?token={secret}"));
     }
@@ -235,6 +281,7 @@ fn app(house: House) -> Router {
     let layer = |state: &House| state.clone();
     Router::new()
         .merge(api::docs::router())
+        .merge(openai::router())
         .merge(page::router())
         .route("/login", get(access::login::open))
         .fallback(nothing)
@@ -250,6 +297,10 @@ fn app(house: House) -> Router {
         .layer(middleware::from_fn(whole))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(layer(&house), guard::guard))
+        .layer(middleware::from_fn_with_state(
+            layer(&house),
+            openai::errors,
+        ))
         .layer(middleware::from_fn_with_state(layer(&house), trace::trace))
         .with_state(house)
 }

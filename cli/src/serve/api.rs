@@ -4,6 +4,8 @@ pub mod approvals;
 pub mod docs;
 pub mod events;
 pub mod memory;
+pub mod node;
 pub mod runs;
 pub mod state;
 pub mod tools;
+pub mod webhooks;

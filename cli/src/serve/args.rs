@@ -67,6 +67,10 @@ pub struct StartArgs {
     #[arg(long, value_name = "REQUESTS", default_value = "100")]
     pub rate: NonZeroU32,
 
+    /// Seconds before a webhook that did not arrive is sent again; each pause after that is five times as long
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub webhook_pause: u64,
+
     #[command(flatten)]
     #[allow(
         missing_docs,

@@ -76,6 +76,40 @@ const MIGRATIONS: &[M<'_>] = &[M::up("
         PRIMARY KEY (user, key)
     ) STRICT;
     CREATE INDEX once_by_time ON once (created);
+
+    CREATE TABLE webhooks (
+        id      TEXT PRIMARY KEY,
+        url     TEXT NOT NULL,
+        -- Words.
+        events  TEXT NOT NULL,
+        -- Messages are signed with it, so that it is kept itself.
+        secret  TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT;
+
+    -- Up to which entry of a run was written down what is to be sent.
+    CREATE TABLE webhook_seen (
+        webhook TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+        run     TEXT NOT NULL,
+        seq     INTEGER NOT NULL,
+        PRIMARY KEY (webhook, run)
+    ) STRICT;
+
+    CREATE TABLE deliveries (
+        id       TEXT PRIMARY KEY,
+        webhook  TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+        body     TEXT NOT NULL,
+        state    TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        due      INTEGER NOT NULL,
+        error    TEXT,
+        created  INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX deliveries_by_time ON deliveries (state, due);
+    CREATE INDEX deliveries_by_webhook ON deliveries (webhook, created);
+
+    -- What is so, and stays so over a restart.
+    CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;
     ")];
 
 /// The file, open. Clones share it.
@@ -103,8 +137,11 @@ impl Store {
         let made = options.append(true).create(true).mode(0o600).open(&path);
         made.map_err(|why| failed(why.to_string()))?;
         let mut writer = connect(&path).map_err(|why| failed(why.to_string()))?;
-        Migrations::from_slice(MIGRATIONS)
+        let migrations = Migrations::from_slice(MIGRATIONS);
+        // Where another process made the tables at the same time, the second look finds them made.
+        migrations
             .to_latest(&mut writer)
+            .or_else(|_| migrations.to_latest(&mut writer))
             .map_err(|why| failed(why.to_string()))?;
         let reader = connect(&path).map_err(|why| failed(why.to_string()))?;
         Ok(Self(Arc::new(Inner {

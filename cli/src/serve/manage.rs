@@ -48,12 +48,13 @@ pub async fn link(store: &Store, user: &User) -> Result<String, Failure> {
 }
 
 fn known(store: &Store, name: &str) -> Result<User, Failure> {
+    // Whoever is here before the first start of the service has its admin.
+    users::first(store)?;
     users::named(store, name)?.ok_or_else(|| unknown(name))
 }
 
 fn unknown(name: &str) -> Failure {
-    Failure::usage(format!("there is no user {name}"))
-        .help("`gpak serve users list` shows them; the first start of `gpak serve` makes admin")
+    Failure::usage(format!("there is no user {name}")).help("`gpak serve users list` shows them")
 }
 
 fn manage_users(store: &Store, command: UsersCommand, json: bool) -> Result<u8, Failure> {

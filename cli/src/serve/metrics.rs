@@ -57,6 +57,7 @@ pub struct Metrics {
     queued: Gauge,
     driven: Gauge,
     watchers: Gauge,
+    deliveries: Family<By, Counter>,
 }
 
 fn times() -> Times {
@@ -83,6 +84,7 @@ impl Metrics {
             queued: Gauge::default(),
             driven: Gauge::default(),
             watchers: Gauge::default(),
+            deliveries: Family::default(),
         };
         metrics.register();
         metrics
@@ -128,7 +130,16 @@ impl Metrics {
         registry.register_with_unit("tool_call", "Times that calls took", seconds(), times);
         registry.register("queue", "Runs that wait for a driver", self.queued.clone());
         registry.register("driven", "Runs that have a driver", self.driven.clone());
+        let sent = self.deliveries.clone();
+        registry.register("webhooks", "Attempts to send webhooks", sent);
         registry.register("watchers", "Streams that are open", self.watchers.clone());
+    }
+
+    /// A webhook was sent, and arrived or did not.
+    pub fn delivered(&self, arrived: bool) {
+        let by = if arrived { "arrived" } else { "failed" };
+        let by = by.to_owned();
+        self.deliveries.get_or_create(&By { by }).inc();
     }
 
     /// A request was answered.

@@ -156,10 +156,10 @@ impl From<DriveError> for Problem {
             DriveError::EmptyTask => {
                 Self::unprocessable("the task is empty").help("say what is to be done")
             }
-            DriveError::Workspace { .. } | DriveError::NoEntry { .. } => {
-                Self::unprocessable(error.to_string())
+            DriveError::Workspace { .. } => Self::missing(error.to_string()),
+            DriveError::NoEntry { .. } | DriveError::IsChild { .. } | DriveError::Unable(_) => {
+                Self::conflict(error.to_string())
             }
-            DriveError::IsChild { .. } | DriveError::Unable(_) => Self::conflict(error.to_string()),
         }
     }
 }

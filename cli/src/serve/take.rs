@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::BytesRejection},
     http::{StatusCode, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::problem::Problem;
 
@@ -18,8 +18,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
-        let empty = bytes.iter().all(u8::is_ascii_whitespace);
-        let text = if empty { b"{}" } else { bytes.as_ref() };
+        let text = match bytes.trim_ascii() {
+            b"" | b"null" => b"{}",
+            text => text,
+        };
         serde_json::from_slice(text).map(Self).map_err(|why| {
             let problem = match why.is_data() {
                 true => Problem::unprocessable(format!("the body does not fit: {why}")),
@@ -65,4 +67,26 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
             .map(|Query(asked)| Self(asked))
             .map_err(|why| Problem::bad(why.body_text()))
     }
+}
+
+/// A whole number, or none. JSON knows no difference between 200 and 200.0, and neither does its schema.
+pub fn whole<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    /// Up to here each whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let float = || {
+        let float = number.as_f64()?;
+        ((0.0..=EXACT).contains(&float) && float.fract() == 0.0).then_some(float as u64)
+    };
+    let whole = number.as_u64().or_else(float);
+    let fits = whole.and_then(|whole| T::try_from(whole).ok());
+    let wrong =
+        || serde::de::Error::custom(format!("`{number}` is no whole number that is taken here"));
+    fits.map(Some).ok_or_else(wrong)
 }

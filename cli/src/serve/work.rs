@@ -21,7 +21,10 @@ mod steering;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,13 +41,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     metrics::Metrics,
     problem::{Answered, Problem},
+    webhooks::Notices,
 };
 use crate::{failure::Failure, home::Home, remembering, settings::Settings, wire};
 use desk::Inbox;
 use minds::Minds;
 use queue::Queue;
 
-pub use steering::Said;
+pub use steering::{Said, last_before_end};
+
+/// How long a driver that stops may take to write down where its run stands.
+const STOPPING: Duration = Duration::from_secs(30);
 
 /// What the service's runs are bound by.
 pub struct Bounds {
@@ -84,6 +91,9 @@ struct Inner {
     park: CancellationToken,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
+    /// No run is driven, until that is taken back.
+    held: AtomicBool,
 }
 
 /// A run that has a driver.
@@ -112,7 +122,7 @@ impl Work {
         home: Home,
         bounds: Bounds,
         settings: &Settings,
-        metrics: Arc<Metrics>,
+        (metrics, notices): (Arc<Metrics>, Arc<Notices>),
         quiet: bool,
     ) -> Result<Self, Failure> {
         let journal = wire::journal(&home)?;
@@ -142,8 +152,15 @@ impl Work {
             park: CancellationToken::new(),
             tasks: TaskTracker::new(),
             metrics,
+            notices,
+            held: AtomicBool::new(false),
             bounds,
         })))
+    }
+
+    /// The journal, to keep.
+    pub fn shared_journal(&self) -> Arc<dyn Journal> {
+        self.0.journal.clone()
     }
 
     /// The journal.
@@ -189,7 +206,8 @@ impl Work {
         let roots = &self.0.bounds.workspaces;
         let first = roots.first().cloned().unwrap_or_default();
         let wanted = named.map_or(first.clone(), |named| first.join(named));
-        let found = wire::workspace(&wanted)?;
+        let found = wire::workspace(&wanted);
+        let found = found.map_err(|why| Problem::missing(why.to_string()))?;
         match roots.iter().any(|root| found.starts_with(root)) {
             true => Ok(found),
             false => Err(Problem::forbidden(format!(
@@ -248,6 +266,7 @@ impl Work {
         inner.queue().fill(place, user, run);
         inner.queued.notify_one();
         inner.metrics.created();
+        inner.notices.look_at(run);
         Ok(run)
     }
 
@@ -266,12 +285,6 @@ impl Work {
         (queue.len(), self.0.lock_driven().len())
     }
 
-    /// Whether a run has a driver here, or waits for one.
-    pub fn is_taken_on(&self, run: RunId) -> bool {
-        let queue = self.0.queue();
-        queue.contains(run) || self.0.lock_driven().contains_key(&run)
-    }
-
     /// Takes on no more runs; those that are driven may end within `grace`, and are then stopped. Waits
     /// until each driver has written down where its run stands.
     pub async fn drain(&self, grace: Duration) {
@@ -285,6 +298,35 @@ impl Work {
             inner.park.cancel();
             inner.tasks.wait().await;
         }
+    }
+
+    /// Stops all drivers where they are; none begins, until [`Work::release`].
+    pub async fn hold(&self) {
+        self.0.held.store(true, Ordering::SeqCst);
+        let driven: Vec<_> = {
+            let driven = self.0.lock_driven();
+            driven
+                .iter()
+                .map(|(run, one)| (*run, one.stop.clone()))
+                .collect()
+        };
+        driven.iter().for_each(|(_, stop)| stop.cancel());
+        for (run, _) in driven {
+            self.0.until_let_go(run, STOPPING).await;
+        }
+    }
+
+    /// Lets runs be driven again.
+    pub async fn release(&self) -> Answered<()> {
+        self.0.held.store(false, Ordering::SeqCst);
+        self.recover().await?;
+        self.0.queued.notify_one();
+        Ok(())
+    }
+
+    /// Whether no run is driven.
+    pub fn is_held(&self) -> bool {
+        self.0.held.load(Ordering::SeqCst)
     }
 
     /// Whether the service is stopping.

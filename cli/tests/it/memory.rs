@@ -302,3 +302,45 @@ fn the_bench_tells_what_is_found_and_how_fast() {
         "a bench leaves the user's memory alone"
     );
 }
+
+#[test]
+fn a_qdrant_server_that_is_away_is_told_of_and_keeps_nobody() {
+    let place = Place::new();
+    place.config("[memory.qdrant]\nurl = 'http://127.0.0.1:9'\napi_key = 'secret-key'\n");
+    place.memory(&["add", "the kettle is red"]).with_code(0);
+    let said = place.memory(&["search", "kettle"]).with_code(0);
+    assert!(said.out.contains("the kettle is red") && !said.err.contains("secret-key"));
+    said.saying(&[
+        "the Qdrant server http://127.0.0.1:9 cannot be reached",
+        "1 changes wait",
+    ]);
+    place.gpak(&["config", "show"]).with_code(0).saying(&[
+        "memory.qdrant.api_key = \"***\"",
+        "memory.embedder = \"static\"",
+    ]);
+}
+
+#[test]
+fn an_embedder_is_one_that_there_is() {
+    let place = Place::new();
+    place.memory(&["add", "the kettle is red"]).with_code(0);
+    place
+        .memory(&["reembed"])
+        .with_code(0)
+        .saying(&["0 vectors were made again"]);
+    place.config("memory.embedder = 'nobody'\n");
+    place
+        .memory(&["search", "kettle"])
+        .with_code(2)
+        .saying(&["no embedder `nobody`", "minilm"]);
+    place.config("memory.embedder = 'ollama/nomic-embed-text'\n");
+    place
+        .memory(&["search", "kettle"])
+        .with_code(1)
+        .saying(&["no vectors could be made", "127.0.0.1:9"]);
+    place.config("model = 'embedded/minilm'\n");
+    place
+        .gpak(&["run", "do it"])
+        .with_code(2)
+        .saying(&["makes vectors for memory", "gpak models list"]);
+}

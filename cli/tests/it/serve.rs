@@ -2,10 +2,18 @@
 //! only the mind is scripted.
 
 mod access;
+mod bench;
 mod events;
 mod guard;
 mod house;
+mod node;
 mod once;
+mod openai;
 mod page;
+mod python;
+mod readme;
 mod runs;
+mod schemathesis;
 mod stopping;
+mod tls;
+mod webhooks;

@@ -50,8 +50,7 @@ export interface Entry {
   run: string;
   seq: number;
   time: string;
-  type: string;
-  [field: string]: unknown;
+  event: { type: string; [field: string]: unknown };
 }
 
 /** A refusal, in words (RFC 9457). */

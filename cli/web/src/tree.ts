@@ -29,25 +29,25 @@ interface Outcome {
 
 /** The steps with one more entry. The state before is not changed. */
 export function grown(steps: Step[], entry: Entry): Step[] {
-  const { seq } = entry;
+  const { seq, event } = entry;
   const note = (text: string): Step[] => [...steps, { kind: "note", seq, text }];
-  switch (entry.type) {
+  switch (event.type) {
     case "run_created": {
-      const spec = entry.spec as { task: string };
+      const spec = event.spec as { task: string };
       return [...steps, { kind: "said", seq, from: "user", text: spec.task }];
     }
     case "message_received":
       return [
         ...steps,
-        { kind: "said", seq, from: String(entry.from), text: String(entry.text) },
+        { kind: "said", seq, from: String(event.from), text: String(event.text) },
       ];
     case "memory_recalled": {
-      const hits = (entry.hits ?? []) as { episode: { text: string } }[];
+      const hits = (event.hits ?? []) as { episode: { text: string } }[];
       const told = hits.map((hit) => hit.episode.text.split("\n")[0]).join(" · ");
-      return note(entry.failed ? `cannot remember: ${entry.failed}` : `remembers ${told}`);
+      return note(event.failed ? `cannot remember: ${event.failed}` : `remembers ${told}`);
     }
     case "model_replied": {
-      const reply = entry.reply as { thought?: string; text?: string; calls?: Made[] };
+      const reply = event.reply as { thought?: string; text?: string; calls?: Made[] };
       const number = 1 + steps.filter((step) => step.kind === "reply").length;
       const calls = (reply.calls ?? []).map(
         (call, index): Call => ({
@@ -64,32 +64,32 @@ export function grown(steps: Step[], entry: Entry): Step[] {
       ];
     }
     case "tool_started":
-      return changed(steps, String(entry.call), { state: "running" });
+      return changed(steps, String(event.call), { state: "running" });
     case "approval_requested":
-      return changed(steps, String(entry.call), { state: "asked" });
+      return changed(steps, String(event.call), { state: "asked" });
     case "approval_decided":
-      return changed(steps, String(entry.call), { state: "made" });
+      return changed(steps, String(event.call), { state: "made" });
     case "tool_finished": {
-      const outcome = entry.outcome as Outcome;
+      const outcome = event.outcome as Outcome;
       const done = outcome.status === "done";
-      return changed(steps, String(entry.call), {
+      return changed(steps, String(event.call), {
         state: done ? "done" : "failed",
         text: done ? (outcome.output?.text ?? "") : (outcome.message ?? ""),
-        ms: Number(entry.ms),
+        ms: Number(event.ms),
       });
     }
     case "strategy_changed":
-      return note(`${entry.strategy}: ${entry.reason}`);
+      return note(`${event.strategy}: ${event.reason}`);
     case "context_compacted":
       return note("older steps are shown to the model in short from here on");
     case "model_failed":
-      return note(`the model failed: ${JSON.stringify(entry.error)}`);
+      return note(`the model failed: ${JSON.stringify(event.error)}`);
     case "run_paused":
-      return note(`paused: ${paused(entry.reason)}`);
+      return note(`paused: ${paused(event.reason)}`);
     case "compensated":
-      return note(`undone: ${entry.text}`);
+      return note(`undone: ${event.text}`);
     case "run_finished": {
-      const outcome = entry.outcome as { status: string; answer?: string; reason?: string };
+      const outcome = event.outcome as { status: string; answer?: string; reason?: string };
       return note([outcome.status, outcome.answer ?? outcome.reason].filter(Boolean).join(": "));
     }
     default:

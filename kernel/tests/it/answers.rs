@@ -268,7 +268,10 @@ async fn what_is_said_meanwhile_is_heard_between_two_steps() {
             .await
             .into_iter()
             .filter_map(|event| match event {
-                Event::MessageReceived { text, from } if from == Label::User => Some(text),
+                Event::MessageReceived {
+                    text,
+                    from: Label::User,
+                } => Some(text),
                 _ => None,
             });
         assert_eq!(

@@ -29,12 +29,17 @@ impl RemoteEmbedder {
     pub async fn connect(model: EmbeddingModel) -> Result<Self, MemoryError> {
         let probe = ["dimension".to_owned()];
         let vectors = model.embed(&probe).await.map_err(failed)?;
-        Ok(Self {
+        Ok(Self::known(model, vectors.first().map_or(0, Vec::len)))
+    }
+
+    /// One of which is known how long its vectors are: nothing is sent yet.
+    pub fn known(model: EmbeddingModel, dimension: usize) -> Self {
+        Self {
             id: model.id(),
-            dimension: vectors.first().map_or(0, Vec::len),
+            dimension,
             kept: Mutex::default(),
             model,
-        })
+        }
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<blake3::Hash, Vec<f32>>> {

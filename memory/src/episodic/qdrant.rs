@@ -352,7 +352,9 @@ impl Memory for QdrantMemory {
     }
 
     async fn notice(&self) -> Option<String> {
-        let trouble = self.trouble()?;
+        let Some(trouble) = self.trouble() else {
+            return self.0.local.notice().await;
+        };
         let waiting = self.waiting().await.unwrap_or(0);
         Some(format!(
             "{}; what is remembered is kept in this machine's file and found there, {waiting} changes \

@@ -232,6 +232,16 @@ pub(super) fn foreign(
     Ok(found)
 }
 
+/// How many numbers the vectors of that embedder have.
+pub(super) fn dimension(connection: &Connection, embedder: &str) -> Result<Option<usize>, Failure> {
+    let found = connection.query_row(
+        "SELECT length(data) FROM vectors WHERE embedder = ?1 LIMIT 1",
+        [embedder],
+        |row| row.get::<_, i64>(0),
+    );
+    Ok(found.optional()?.and_then(|length| length.try_into().ok()))
+}
+
 /// How many rows have no vector of that embedder.
 pub(super) fn foreign_count(connection: &Connection, embedder: &str) -> Result<u64, Failure> {
     let count: i64 = connection.query_row(

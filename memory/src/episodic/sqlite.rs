@@ -54,6 +54,8 @@ struct Inner {
     saver: Mutex<Option<JoinHandle<()>>>,
     /// Rows of a namespace up to which all are compared.
     exact: AtomicUsize,
+    /// Why the embedder made no vectors the last time, if it did not.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Connections that are kept for the next readers.
@@ -90,8 +92,20 @@ impl SqliteMemory {
             index: Arc::new(RwLock::new(Index::new(embedder.dimension()))),
             saver: Mutex::new(None),
             exact: AtomicUsize::new(EXACT),
+            trouble: Mutex::new(None),
             embedder,
         })))
+    }
+
+    /// How many numbers the vectors of that embedder have in the memory of the folder `dir`, if there are any.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// As of [`SqliteMemory::open`].
+    pub fn dimension_of(dir: &Path, embedder: &str) -> Result<Option<usize>, MemoryError> {
+        let connection = schema::open(dir)?;
+        let path = dir.join(schema::FILE);
+        read::dimension(&connection, embedder).map_err(|failure| failure.about(&path))
     }
 
     /// Compares a question with all episodes of a namespace up to so many, in place of 50,000.
@@ -108,12 +122,8 @@ impl SqliteMemory {
         query: &Query,
         weights: Weights,
     ) -> Result<Vec<Hit>, MemoryError> {
-        let vector = self
-            .0
-            .embedder
-            .embed(std::slice::from_ref(&query.text))
-            .await?;
-        let vector = vector.into_iter().next().unwrap_or_default();
+        let made = self.vectors(std::slice::from_ref(&query.text)).await;
+        let vector = made.into_iter().next().unwrap_or_default();
         let query = query.clone();
         let inner = Arc::clone(&self.0);
         self.read(move |connection| {
@@ -122,6 +132,25 @@ impl SqliteMemory {
             recall::recall(connection, &index, &query, &vector, &weights, exact)
         })
         .await
+    }
+
+    /// A vector for each text; where the embedder fails, empty ones, which is noted: words alone will do, and
+    /// nothing is lost that can be embedded later.
+    pub(super) async fn vectors(&self, texts: &[String]) -> Vec<Vec<f32>> {
+        let made = self.0.embedder.embed(texts).await;
+        let failed = made.as_ref().err().map(ToString::to_string);
+        if let Some(why) = &failed {
+            tracing::warn!("{why}; words alone are used");
+        }
+        *self.trouble() = failed;
+        made.unwrap_or_else(|_| vec![Vec::new(); texts.len()])
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.0
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What makes its vectors.
@@ -230,7 +259,11 @@ impl SqliteMemory {
         for batch in episodes.chunks(BATCH) {
             let bare = batch.iter().filter(|(_, _, vector)| !ours(vector));
             let texts: Vec<String> = bare.map(|(episode, ..)| embedded_text(episode)).collect();
-            let mut made = self.0.embedder.embed(&texts).await?.into_iter();
+            let made = match texts.is_empty() {
+                true => Vec::new(),
+                false => self.vectors(&texts).await,
+            };
+            let mut made = made.into_iter();
             for (episode, uses, vector) in batch {
                 let values = match vector {
                     Some(vector) if vector.embedder == embedder => {
@@ -240,7 +273,9 @@ impl SqliteMemory {
                     _ => {
                         let made = made.next().unwrap_or_default();
                         let values = quantise(&made);
-                        self.check_vector(&values)?;
+                        if !values.is_empty() {
+                            self.check_vector(&values)?;
+                        }
                         values
                     }
                 };
@@ -408,6 +443,14 @@ impl Memory for SqliteMemory {
             consolidate::consolidate(connection, now, |episode| recall::like(&index, episode))
         })
         .await
+    }
+
+    async fn notice(&self) -> Option<String> {
+        let why = self.trouble().clone()?;
+        Some(format!(
+            "{why}; memories are found by their words alone, and new ones get their vectors by `gpak memory \
+             reembed`"
+        ))
     }
 
     async fn stats(&self) -> Result<Stats, MemoryError> {

@@ -56,6 +56,9 @@ fn insert(transaction: &Transaction<'_>, row: &New, embedder: &str) -> Result<bo
     if inserted == 0 {
         return Ok(false);
     }
+    if row.vector.is_empty() {
+        return Ok(true);
+    }
     let id = transaction.last_insert_rowid();
     let data: Vec<u8> = row.vector.iter().map(|part| part.cast_unsigned()).collect();
     let sum = blake3::hash(&data);

@@ -8,6 +8,7 @@
 
 mod damage;
 mod disk;
+mod embedders;
 mod fixture;
 mod growth;
 mod identity;

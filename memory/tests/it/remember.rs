@@ -334,7 +334,7 @@ fn fact(text: &str, minutes: i64) -> Episode {
 
 #[tokio::test]
 async fn what_says_the_same_becomes_one_and_is_found_once() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let before = fact(
             "The tests of the parser take ten minutes on the old machine",
             0,
@@ -364,7 +364,7 @@ async fn what_says_the_same_becomes_one_and_is_found_once() {
 
 #[tokio::test]
 async fn the_later_of_two_facts_holds_whichever_was_told_first() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let newer = fact("The port of the server is 9090", 10);
         let older = fact("The port of the server is 8080", 0);
         memory.remember(vec![newer.clone()]).await.unwrap();
@@ -383,7 +383,7 @@ async fn the_later_of_two_facts_holds_whichever_was_told_first() {
 
 #[tokio::test]
 async fn what_was_recalled_often_comes_first_among_like_ones() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let (one, other) = (fact("Ann keeps bees", 0), fact("Bob keeps bees", 1));
         memory.remember(vec![one, other.clone()]).await.unwrap();
         let asked = ask("Who keeps bees?");
@@ -395,7 +395,7 @@ async fn what_was_recalled_often_comes_first_among_like_ones() {
 
 #[tokio::test]
 async fn a_folder_sees_its_own_memories_and_those_of_no_folder() {
-    for (_dir, memory) in stores() {
+    for (_dir, memory) in stores().await {
         let at = |folder: Option<&str>| {
             let mut episode = fact("Bees are kept in the garden", 0);
             episode.workspace = folder.map(str::to_owned);

@@ -22,7 +22,7 @@ use crate::serve::{
     House,
     listen::Peer,
     problem::{Answered, Problem},
-    take::{Asked, Body, Part},
+    take::{Asked, Body, Part, whole},
 };
 
 /// How long a browser stays signed in.
@@ -41,7 +41,7 @@ pub struct Login {
 }
 
 /// Log in with a password, or with the token of the first link
-#[utoipa::path(post, path = "/auth/login", tag = "access", request_body = Login, responses(
+#[utoipa::path(post, path = "/auth/login", tag = "access", security(()), request_body = Login, responses(
     (status = 200, body = Tokens), (status = 401, body = Problem), (status = 422, body = Problem),
     (status = 429, body = Problem)))]
 pub async fn login(
@@ -82,9 +82,7 @@ async fn verified(house: &House, peer: Peer, login: Login) -> Answered<Who> {
             }
         }
         _ => {
-            return Err(Problem::unprocessable(
-                "a login has `user` and `password`, or a `token`",
-            ));
+            return Err(wrong().help("a login has `user` and `password`, or a `token`"));
         }
     })
 }
@@ -147,7 +145,7 @@ pub struct Refresh {
 }
 
 /// Get the next two tokens for a refresh token
-#[utoipa::path(post, path = "/auth/refresh", tag = "access", request_body = Refresh, responses(
+#[utoipa::path(post, path = "/auth/refresh", tag = "access", security(()), request_body = Refresh, responses(
     (status = 200, body = Tokens), (status = 401, body = Problem), (status = 403, body = Problem),
     (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn refresh(
@@ -248,12 +246,14 @@ pub async fn list_keys(State(house): State<House>, who: Who) -> Answered<Json<Ve
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// What it is for.
+    #[schema(max_length = 100)]
     #[serde(default)]
     name: String,
     /// What it allows; no more than the credential that asks for it.
     role: Option<Role>,
     /// Days after which it ends; never, where nothing is said.
     #[schema(minimum = 1, maximum = 36500)]
+    #[serde(default, deserialize_with = "whole")]
     days: Option<u32>,
 }
 
@@ -267,7 +267,7 @@ pub struct MadeKey {
 }
 
 /// Make an API key for oneself
-#[utoipa::path(post, path = "/api/v1/keys", tag = "access", request_body = NewKey, responses(
+#[utoipa::path(post, path = "/api/v1/keys", tag = "access", request_body = Option<NewKey>, responses(
     (status = 201, body = MadeKey), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub async fn make_key(
     State(house): State<House>,

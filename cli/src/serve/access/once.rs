@@ -30,7 +30,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub struct Once(pub RunId);
 
 impl Once {
-    fn of(user: &str, key: &str) -> Self {
+    /// That of a user's key.
+    pub fn of(user: &str, key: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("gpak 2026-11-26 idempotent run");
         for part in [user, key] {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -57,7 +58,9 @@ enum Known {
 /// Makes requests with a key once.
 pub async fn once(State(house): State<House>, request: Request, next: Next) -> Response {
     let key = request.headers().get(&KEY).cloned();
-    let (Some(key), &Method::POST) = (key, request.method()) else {
+    // Those of OpenAI's protocol may be answered by streams, and see to it themselves.
+    let is_native = !request.uri().path().starts_with("/v1/");
+    let (Some(key), &Method::POST, true) = (key, request.method(), is_native) else {
         return next.run(request).await;
     };
     let Some(who) = request.extensions().get::<Who>().cloned() else {

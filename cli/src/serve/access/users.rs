@@ -111,6 +111,22 @@ pub fn add(store: &Store, name: &str, role: Role, password: Option<&str>) -> Res
     })
 }
 
+/// The admin of a service that has no users yet, who is made now; nobody, if there are some.
+pub fn first(store: &Store) -> Result<Option<User>, Failure> {
+    let made = store.write_now(|transaction| {
+        let made = transaction.execute(
+            "INSERT INTO users (name, role, created)
+             SELECT 'admin', ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM users)",
+            params![Role::Admin, now()],
+        )?;
+        Ok(made == 1)
+    })?;
+    match made {
+        true => Ok(named(store, "admin")?),
+        false => Ok(None),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
     (1..=64).contains(&name.len()) && name.chars().all(fits)

@@ -61,12 +61,13 @@ pub async fn list(State(house): State<House>, _: Who) -> Answered<Json<Vec<Pendi
 #[serde(deny_unknown_fields)]
 pub struct Decided {
     /// `allow`, `allow_for_run`, `deny`, or of a call in doubt `was_done`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(allow|allow_for_run|deny|was_done)$")]
     decision: Option<Decision>,
     /// What the model is told besides.
     #[serde(default)]
     note: String,
     /// The answer, to a question.
+    #[schema(min_length = 1, pattern = "\\S")]
     answer: Option<String>,
 }
 
@@ -112,7 +113,7 @@ pub async fn decide(
             ));
         }
     };
-    tracing::info!(%run, %call, by = who.name, ?answer, "decided");
+    tracing::info!(%run, %call, by = who.name, "decided");
     let goes_on = house
         .work
         .answer(run, vec![(call, answer, Label::User)])

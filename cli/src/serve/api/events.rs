@@ -5,7 +5,7 @@
 //! that asks for what comes after the last entry of it is told that nothing will (204), and browsers then
 //! leave off.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -17,7 +17,7 @@ use axum::{
     },
 };
 use futures::{Stream, StreamExt, stream};
-use gpak_kernel::{entry::Entry, event::RunId, journal::RunFilter};
+use gpak_kernel::{event::RunId, journal::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +26,7 @@ use super::state::id;
 use crate::serve::{
     House,
     access::Who,
+    hub::Line,
     problem::{Answered, Problem},
     take::{Asked, Part},
 };
@@ -41,6 +42,7 @@ const PAGE: usize = 1000;
 
 /// Which entries are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// From this number on; behind that of `Last-Event-ID`, where nothing is said.
@@ -64,14 +66,15 @@ pub struct Entries {
 }
 
 /// Read the entries of a run: as a stream (Accept: text/event-stream), or as JSON
+///
+/// A stream that was cut goes on behind the entry whose number is in the header `Last-Event-ID`.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs",
-    params(Wanted, ("id" = String, Path, description = "The run"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last entry that you have")),
+    params(Wanted, ("id" = String, Path, description = "The run")),
     responses(
         (status = 200, description = "The entries", content(
             (Entries = "application/json"), (String = "text/event-stream"))),
         (status = 204, description = "The run is over, and you have all of it"),
-        (status = 400, body = Problem), (status = 404, body = Problem)))]
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn events(
     State(house): State<House>,
     _: Who,
@@ -80,15 +83,18 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Answered<Response> {
     let run = id(&run)?;
+    if wanted.from == Some(0) {
+        return Err(Problem::bad("entries are numbered from 1"));
+    }
     let from = match (wanted.from, last_seen(&headers)?) {
-        (Some(from), None) => from.max(1),
+        (Some(from), None) => from,
         (None, last) => last.map_or(1, |last| last.saturating_add(1)),
         // A browser that comes back sends both: the address it began with, and how far it got.
         (Some(from), Some(last)) => from.max(last.saturating_add(1)),
     };
     let (over, last) = standing(&house, run).await?;
     if from > last.saturating_add(1) {
-        return Err(Problem::bad(format!(
+        return Err(Problem::conflict(format!(
             "the run has {last} entries, so there is no {from} yet"
         )));
     }
@@ -98,16 +104,20 @@ pub async fn events(
     if !accepts.is_some_and(|accept| accept.contains("text/event-stream")) {
         return page(&house, run, from, wanted.wait, over).await;
     }
+    if over && from > last {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     if over {
+        // What came behind the end (an undo) is there as well, and nothing more comes.
         let rest = house.work.journal().read(run, from).await?;
-        if rest.is_empty() {
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        }
-        let rest = rest.into_iter().map(Ok::<_, Infallible>);
+        let rest = rest
+            .into_iter()
+            .map(|entry| Ok(Arc::new(Line::new(&entry))));
         return Ok(sse(&house, stream::iter(rest)));
     }
-    let entries = house.work.journal().watch(run, from);
-    Ok(sse(&house, entries))
+    let journal = house.work.shared_journal();
+    let lines = house.hub.watch(journal, run, from);
+    Ok(sse(&house, lines))
 }
 
 fn last_seen(headers: &HeaderMap) -> Answered<Option<u64>> {
@@ -135,16 +145,16 @@ async fn standing(house: &House, run: RunId) -> Answered<(bool, u64)> {
     Ok((summary.status.is_final(), summary.entries))
 }
 
-fn sse<E: std::fmt::Display + Send + 'static>(
+fn sse(
     house: &House,
-    entries: impl Stream<Item = Result<Entry, E>> + Send + 'static,
+    lines: impl Stream<Item = Result<Arc<Line>, String>> + Send + 'static,
 ) -> Response {
     let watcher = house.metrics.watcher();
     let stop = house.stop.clone().cancelled_owned();
-    let events = entries
-        .map(move |entry| {
+    let events = lines
+        .map(move |line| {
             let _open = &watcher;
-            Ok::<_, Infallible>(event(entry))
+            Ok::<_, Infallible>(event(line))
         })
         .take_until(stop);
     let alive = sse::KeepAlive::new().interval(HEARTBEAT).text("alive");
@@ -157,14 +167,12 @@ fn sse<E: std::fmt::Display + Send + 'static>(
     response
 }
 
-fn event<E: std::fmt::Display>(entry: Result<Entry, E>) -> sse::Event {
-    match entry {
-        Ok(entry) => {
-            // Entries are made of text and JSON, which always serialise, onto one line.
-            let text = serde_json::to_string(&entry).unwrap_or_default();
-            let id = entry.seq.to_string();
-            sse::Event::default().id(id).event("entry").data(text)
-        }
+fn event(line: Result<Arc<Line>, String>) -> sse::Event {
+    match line {
+        Ok(line) => sse::Event::default()
+            .id(line.seq.to_string())
+            .event("entry")
+            .data(&line.text),
         // The client asks again, and is told in full.
         Err(why) => {
             tracing::error!("a stream ends: {why}");

@@ -29,9 +29,11 @@ async fn memory(house: &House) -> Answered<Arc<dyn Memory>> {
 
 /// What is looked for.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Looked {
     /// The question, or words of what is looked for; without, the latest are listed.
+    #[param(min_length = 1, pattern = "\\S")]
     q: Option<String>,
     /// Whose memory.
     #[serde(default)]
@@ -85,14 +87,14 @@ pub async fn search(
 #[serde(deny_unknown_fields)]
 pub struct NewMemory {
     /// What.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 65536, pattern = "\\S")]
     text: String,
     /// Whose memory it is.
     #[serde(default)]
     namespace: String,
     /// `episodic` (what happened), `semantic` (what is true) or `procedural` (how it is done).
     #[serde(default = "semantic")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(episodic|semantic|procedural)$")]
     kind: Kind,
     /// Words to find it by.
     #[serde(default)]

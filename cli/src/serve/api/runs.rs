@@ -25,7 +25,7 @@ use crate::{
         House,
         access::{Role, Who, once::Once},
         problem::{Answered, Problem},
-        take::{Asked, Body, Part},
+        take::{Asked, Body, Part, whole},
         trace::Trace,
         work::{Order, Said},
     },
@@ -33,7 +33,11 @@ use crate::{
 };
 
 /// Characters of a task, and of a message, at most.
-pub const LONGEST: usize = 256 * 1024;
+pub const LONGEST: usize = 64 * 1024;
+/// Steps that a run may be given.
+const MOST_STEPS: u32 = 1_000_000;
+/// Tokens that a run may be given.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
 /// Lines of a list, where nothing is said.
 const PAGE: usize = 50;
 /// Lines of a list, at most.
@@ -44,7 +48,7 @@ const LARGEST_PAGE: usize = 500;
 #[serde(deny_unknown_fields)]
 pub struct NewRun {
     /// The task, in your words.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 65536, pattern = "\\S")]
     task: String,
     /// The folder to work in, within those that the service works in.
     workspace: Option<String>,
@@ -54,10 +58,10 @@ pub struct NewRun {
     budget: Option<Bounds>,
     /// What is asked for or denied, besides what the settings say. Nothing can be allowed here.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<NewRule>)]
     permissions: Vec<Rule>,
     /// How it is done: `auto`, `direct`, `react`, `plan` or `search`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(auto|direct|react|plan|search)$")]
     strategy: Option<StrategyArg>,
     /// Whether somebody may be asked. If not, what needs asking is denied at once.
     #[serde(default = "yes")]
@@ -75,13 +79,35 @@ fn yes() -> bool {
     true
 }
 
+/// A rule, as the settings have it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it describes `Rule`, which is the kernel's")]
+pub struct NewRule {
+    /// `ask` or `deny`.
+    #[schema(pattern = "^(ask|deny)$")]
+    access: String,
+    /// The tool, or `*`.
+    tool: Option<String>,
+    /// Tools with that effect.
+    #[schema(pattern = "^(pure|idempotent|reversible|irreversible)$")]
+    effect: Option<String>,
+    /// Patterns of arguments, by name.
+    #[serde(default)]
+    args: std::collections::BTreeMap<String, String>,
+}
+
 /// Bounds; those that are not given stay.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// Replies of the model.
+    #[schema(maximum = 1000000)]
+    #[serde(default, deserialize_with = "whole")]
     steps: Option<u32>,
     /// Tokens.
+    #[schema(maximum = 1000000000000i64)]
+    #[serde(default, deserialize_with = "whole")]
     tokens: Option<u64>,
     /// US dollars.
     #[schema(minimum = 0)]
@@ -101,6 +127,9 @@ impl Bounds {
         {
             return Err(Problem::unprocessable("a bound is 0 or more"));
         }
+        if self.steps > Some(MOST_STEPS) || self.tokens > Some(MOST_TOKENS) {
+            return Err(Problem::unprocessable("a bound that is so high is none"));
+        }
         Ok(BudgetChange {
             steps: self.steps,
             tokens: self.tokens,
@@ -112,9 +141,7 @@ impl Bounds {
 
 /// Start a run
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = NewRun,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same run")),
-    responses((status = 201, body = Run), (status = 403, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 201, body = Run), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn create(
     State(house): State<House>,
     who: Who,
@@ -149,6 +176,12 @@ fn order(
             Problem::unprocessable("a request cannot allow itself anything")
                 .help("allow it in the settings of the service, or decide when the run asks"),
         );
+    }
+    let patterns = new.permissions.iter().flat_map(|rule| rule.args.values());
+    if patterns.into_iter().any(|pattern| !pattern.is_string()) {
+        return Err(Problem::unprocessable(
+            "the pattern of an argument is a text",
+        ));
     }
     let workspace = house
         .work
@@ -195,10 +228,10 @@ fn order(
 
 /// Fails for a text that is too long to be a task or a message.
 pub fn short_enough(text: &str) -> Answered<()> {
-    if text.len() > LONGEST {
+    let length = text.chars().count();
+    if length > LONGEST {
         return Err(Problem::unprocessable(format!(
-            "the text has {} bytes, and {LONGEST} are taken",
-            text.len()
+            "the text has {length} characters, and {LONGEST} are taken"
         ))
         .help("put it into a file of the workspace, and name that"));
     }
@@ -210,15 +243,18 @@ pub fn short_enough(text: &str) -> Answered<()> {
 
 /// Which runs are listed.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Listed {
     /// Only those that are `pending`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>,
+        pattern = "^(pending|running|waiting|completed|failed|cancelled)$")]
     status: Option<Status>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// Go on from where the last list ended: its `next`.
+    #[param(pattern = "^[0-9a-f]{32}\\.[0-9]{1,9}\\.[0-9]{1,19}$")]
     after: Option<String>,
     /// Runs that are parts of others as well.
     #[serde(default)]
@@ -348,11 +384,12 @@ pub struct GoOn {
     /// much again where nothing is said.
     budget: Option<Bounds>,
     /// What you say as it goes on.
+    #[schema(min_length = 1, max_length = 65536, pattern = "\\S")]
     message: Option<String>,
 }
 
 /// Let a run go on that is out of budget, was interrupted, or was begun elsewhere
-#[utoipa::path(post, path = "/api/v1/runs/{id}/resume", tag = "runs", request_body = GoOn,
+#[utoipa::path(post, path = "/api/v1/runs/{id}/resume", tag = "runs", request_body = Option<GoOn>,
     params(("id" = String, Path, description = "The run")),
     responses((status = 200, body = Run), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn resume(
@@ -380,15 +417,17 @@ pub async fn resume(
 pub struct Fork {
     /// The last entry to share; the last before the run's end, where nothing is said.
     #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "whole")]
     at: Option<u64>,
     /// The folder that the fork works in; the same, where nothing is said.
     workspace: Option<String>,
     /// What you say as it goes on.
+    #[schema(min_length = 1, max_length = 65536, pattern = "\\S")]
     message: Option<String>,
 }
 
 /// Make a run that goes on from an entry of this one
-#[utoipa::path(post, path = "/api/v1/runs/{id}/fork", tag = "runs", request_body = Fork,
+#[utoipa::path(post, path = "/api/v1/runs/{id}/fork", tag = "runs", request_body = Option<Fork>,
     params(("id" = String, Path, description = "The run")),
     responses((status = 201, body = Run), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
@@ -468,7 +507,7 @@ pub async fn undo(
 #[serde(deny_unknown_fields)]
 pub struct NewMessage {
     /// What.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 65536, pattern = "\\S")]
     text: String,
 }
 

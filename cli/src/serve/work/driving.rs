@@ -10,6 +10,7 @@ use gpak_kernel::{
     label::Label,
     model::Delta,
     run::{DriveError, Driver, Ended, Machine, Observer, Resumption, State},
+    tool::Control,
 };
 use indicatif::ProgressBar;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,7 +24,12 @@ use super::{
 use crate::{
     failure::Failure,
     mcp,
-    serve::{metrics::Metrics, openai::tools::client_tools},
+    serve::{
+        metrics::Metrics,
+        openai::{self, tools::client_tools},
+        trace,
+        webhooks::Notices,
+    },
     wire,
 };
 
@@ -83,7 +89,8 @@ impl Work {
                     () = inner.drain.cancelled() => return,
                 }
             };
-            let span = tracing::info_span!("run", %run, user);
+            let trace = tracing::field::Empty;
+            let span = tracing::info_span!("run", %run, user, trace);
             let work = self.clone();
             let task = async move { work.take_on(user, run, driven, slot).await };
             inner.tasks.spawn(task.instrument(span));
@@ -92,6 +99,9 @@ impl Work {
 
     fn next(&self) -> Option<(String, RunId, Driven)> {
         let mut queue = self.0.queue();
+        if self.is_held() {
+            return None;
+        }
         let (user, run) = queue.pop()?;
         let driven = Driven {
             stop: self.0.park.child_token(),
@@ -121,7 +131,9 @@ impl Work {
             }
             Err(Trouble::Lasting(why)) => {
                 tracing::warn!("cannot be driven: {why}");
-                self.0.clerk.give_up(run, why).await.is_err()
+                let gave_up = self.0.clerk.give_up(run, why).await;
+                self.0.notices.look_at(run);
+                gave_up.is_err()
             }
         };
         {
@@ -160,13 +172,20 @@ impl Work {
             .driver(&spec.workspace, &settings, mind.model, driven)
             .await?;
         let request = request_of(&entries).unwrap_or_default();
+        if let Some(trace) = trace::of_meta(&request.meta) {
+            tracing::Span::current().record("trace", trace);
+        }
         if !request.instructions.is_empty() {
             driver.instructions = format!("{}\n\n{}", driver.instructions, request.instructions);
         }
         if request.tools.is_empty() {
             wire::offer_delegate(&mut driver, &settings)?;
         }
-        let toolbox = std::mem::take(&mut driver.toolbox);
+        let mut toolbox = std::mem::take(&mut driver.toolbox);
+        if request.meta.contains_key(openai::META) {
+            // Whoever speaks OpenAI's protocol is asked in the answer: it has no other question.
+            toolbox = toolbox.only(|tool| tool.control != Some(Control::Ask));
+        }
         let toolbox = toolbox.with(client_tools(&request.tools));
         driver.toolbox = toolbox.map_err(|why| Trouble::Lasting(why.to_string()))?;
         let manner = mcp::Manner {
@@ -183,6 +202,7 @@ impl Work {
             run,
             inbox: driven.inbox.clone(),
             metrics: inner.metrics.clone(),
+            notices: inner.notices.clone(),
         };
         let ended = driver.drive(run, resumption, &mut watching).await;
         servers.close().await;
@@ -224,11 +244,13 @@ struct Watching {
     run: RunId,
     inbox: Arc<Inbox>,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
 }
 
 impl Observer for Watching {
     fn entry(&mut self, entry: &Entry, _: &State) {
         self.metrics.entry(entry);
+        self.notices.entry(entry);
         if let Event::MessageReceived { from, .. } = &entry.event
             && *from == Label::User
             && entry.run == self.run

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, USAGE},
     home::Home,
     serve::problem::{Answered, Problem},
     settings::Settings,
@@ -65,12 +65,15 @@ impl Minds {
         let is_known = self.lock().contains_key(id);
         let by_path = id.starts_with("scripted/") || id.starts_with("embedded//");
         if by_path && !is_known {
-            return Err(
-                Problem::unprocessable(format!("there is no model `{id}` here"))
-                    .help("GET /api/v1/models lists those there are"),
-            );
+            return Err(Problem::missing(format!("there is no model `{id}` here"))
+                .help("GET /api/v1/models lists those there are"));
         }
-        Ok(self.open(id).await?)
+        self.open(id).await.map_err(|why| match why.code {
+            USAGE => {
+                Problem::missing(why.to_string()).help("GET /api/v1/models lists those there are")
+            }
+            _ => why.into(),
+        })
     }
 
     /// The model of that id, as a run of before had it.

@@ -11,15 +11,13 @@ use gpak_kernel::{
     run::{Answer, DriveError, Machine, Resumption, Status, undo::Undone, waiting},
 };
 
-use super::Work;
+use super::{STOPPING, Work};
 use crate::{
     commands::{run::as_much_again, undo},
     serve::problem::{Answered, Problem},
     settings::BudgetChange,
 };
 
-/// How long a driver that stops may take to write down where its run stands.
-const STOPPING: Duration = Duration::from_secs(30);
 /// How long a message may wait for the end of a step.
 const HEARING: Duration = Duration::from_secs(600);
 
@@ -132,6 +130,7 @@ impl Work {
                 return Err(Problem::unavailable("its driver does not stop"));
             }
             if work.0.clerk.cancel(run).await? {
+                work.0.notices.look_at(run);
                 return Ok(());
             }
             match work.read(run).await?.state().outcome {
@@ -152,9 +151,10 @@ impl Work {
         budget: Option<BudgetChange>,
         message: Option<String>,
     ) -> Answered<()> {
-        if self.is_taken_on(run) {
+        if self.0.queue().contains(run) {
             return Err(Problem::conflict("the run goes on already"));
         }
+        self.until_still(run, run).await?;
         let entries = self.journal().read(run, 1).await?;
         let machine = Machine::fold(&entries);
         let state = machine.state();
@@ -219,9 +219,12 @@ impl Work {
 
     /// Puts back what a run changed.
     pub async fn undo(&self, run: RunId) -> Answered<Undone> {
-        if self.is_taken_on(run) {
-            return Err(Problem::conflict("the run is at work").help("cancel it first"));
-        }
+        let is_queued = self.0.queue().contains(run);
+        let still = match is_queued {
+            true => Err(Problem::conflict("the run is about to be driven")),
+            false => self.until_still(run, run).await,
+        };
+        still.map_err(|why| why.help("cancel it first"))?;
         let (home, journal) = (&self.0.home, self.0.journal.clone());
         undo::undone(home, journal, run)
             .await
@@ -233,13 +236,14 @@ impl Work {
     }
 
     /// Waits for a driver that is about to let its run go, as `run`, which is that or a part of it, waits for
-    /// somebody; fails if it is at work.
+    /// somebody or is over; fails if it is at work.
     async fn until_still(&self, run: RunId, root: RunId) -> Answered<()> {
         if !self.0.lock_driven().contains_key(&root) {
             return Ok(());
         }
-        let waits = self.read(run).await?.state().status == Status::Waiting;
-        if waits && self.0.until_let_go(root, STOPPING).await {
+        let status = self.read(run).await?.state().status;
+        let ends = status == Status::Waiting || status.is_final();
+        if ends && self.0.until_let_go(root, STOPPING).await {
             return Ok(());
         }
         Err(Problem::conflict(

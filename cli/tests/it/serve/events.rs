@@ -108,7 +108,8 @@ fn clients_without_streams_wait_for_entries() {
         .with(200);
     assert_eq!(came["entries"][0]["seq"], next);
     assert_eq!(came["entries"][0]["event"]["type"], "approval_decided");
-    service.get(&format!("{path}?from=99999")).with(400);
+    service.get(&format!("{path}?from=99999")).with(409);
+    service.get(&format!("{path}?from=0")).with(400);
     service.get(&format!("{path}?wait=61")).with(400);
     service.get("/api/v1/runs/0123/events").with(404);
     let none = "0".repeat(32);

@@ -13,6 +13,7 @@ try {
   page.on("pageerror", (error) => broken.push(String(error)));
   await page.goto(url);
 
+  await page.waitForSelector("input[name=user]");
   await page.type("input[name=user]", "ann");
   await page.type("input[name=password]", "wrong");
   await page.click(".signin button");
@@ -28,7 +29,7 @@ try {
   const asked = await page.$eval(".decide pre", (pre) => pre.textContent);
   await page.click(".decide button[value=allow]");
   await page.waitForSelector(".head .status.completed");
-  await page.waitForFunction(() => document.body.innerText.includes("completed: it is written"));
+  await page.waitForSelector("::-p-text(completed: it is written)");
   const tree = await page.$eval(".tree", (tree) => tree.innerText);
   await page.screenshot({ path: picture });
 

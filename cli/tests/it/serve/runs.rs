@@ -76,8 +76,8 @@ fn no_field_of_a_request_allows_a_call() {
         (json!({"workspace": "/"}), 403),
         (json!({"workspace": "../.."}), 403),
         (json!({"check": ["touch pwned"]}), 422),
-        (json!({"model": "scripted//etc/passwd"}), 422),
-        (json!({"model": "embedded//etc/passwd"}), 422),
+        (json!({"model": "scripted//etc/passwd"}), 404),
+        (json!({"model": "embedded//etc/passwd"}), 404),
         (json!({"task": "  "}), 422),
         (json!({"budget": {"cost": -1}}), 422),
     ] {
@@ -244,7 +244,7 @@ fn a_fork_goes_on_from_an_entry_with_what_is_said_to_it() {
         (&json!("the other way"), &json!(id))
     );
     assert_eq!(done["by"], "admin");
-    service.post(&path, json!({"at": 600})).with(422);
+    service.post(&path, json!({"at": 600})).with(409);
     service.place.gpak(&["runs", "replay", fork]).with_code(0);
 }
 

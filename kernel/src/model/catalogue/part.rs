@@ -97,8 +97,10 @@ impl Part {
                 self.total
             )));
         }
-        if self.len == 0 && bytes.len() >= MAGIC.len() && !bytes.starts_with(MAGIC) {
-            return Err(Refused::Bytes("what it sent is not a GGUF file".into()));
+        if self.len == 0 && bytes.len() >= MAGIC.len() && !begins_a_model(bytes) {
+            return Err(Refused::Bytes(
+                "what it sent is neither a GGUF nor a safetensors file".into(),
+            ));
         }
         let written = self.file.write_all(bytes);
         written
@@ -207,6 +209,12 @@ fn hash_into(
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file that begins so may be a GGUF, or a safetensors file: the length of a JSON object, and that.
+fn begins_a_model(bytes: &[u8]) -> bool {
+    let header = bytes.get(8..).unwrap_or_default();
+    bytes.starts_with(MAGIC) || header.first().is_none_or(|first| *first == b'{')
 }
 
 /// Whether the file begins as a GGUF does.

@@ -29,9 +29,17 @@ pub fn models_dir() -> PathBuf {
 /// # Errors
 /// Why it is not to be had, in words.
 pub fn small_model() -> Result<PathBuf, String> {
+    model(SMALL_MODEL)
+}
+
+/// Likewise the file of any model of the catalogue.
+///
+/// # Errors
+/// As of [`small_model`].
+pub fn model(id: &str) -> Result<PathBuf, String> {
     let catalogue = Catalogue::builtin().map_err(|error| error.to_string())?;
     let store = Store::new(catalogue, models_dir());
-    let located = store.pull(SMALL_MODEL, &Network::default(), &mut Quiet);
+    let located = store.pull(id, &Network::default(), &mut Quiet);
     located
         .map(|located| located.path)
         .map_err(|error| error.to_string())

@@ -265,7 +265,7 @@ fn a_page_in_place_of_a_model_is_refused_at_once() {
     let hub = Hub::start(page, Manner::Good);
     let error =
         store(dir.path(), &["hub"]).pull("tiny", &network(&hub.address, dir.path()), &mut Quiet);
-    assert!(error.unwrap_err().to_string().contains("not a GGUF file"));
+    assert!(error.unwrap_err().to_string().contains("neither a GGUF"));
     let hub = Hub::start(b"<html>please log in</html>".to_vec(), Manner::Good);
     let error =
         store(dir.path(), &["hub"]).pull("tiny", &network(&hub.address, dir.path()), &mut Quiet);

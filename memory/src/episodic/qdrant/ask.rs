@@ -39,8 +39,8 @@ struct Point {
 
 impl QdrantMemory {
     pub(super) async fn ask(&self, query: &Query, weights: Weights) -> Result<Vec<Hit>, Failed> {
-        let embedder = self.0.local.embedder();
-        let made = embedder.embed(std::slice::from_ref(&query.text)).await?;
+        let texts = std::slice::from_ref(&query.text);
+        let made = self.0.local.vectors(texts).await;
         let vector = Direction::of(&made.into_iter().next().unwrap_or_default());
         let vector = point::unit(&vector.values);
         let asked = words::asked(&query.text);

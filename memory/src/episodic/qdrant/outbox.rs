@@ -76,7 +76,7 @@ pub(super) fn waiting(connection: &Connection, target: &str) -> Result<u64, Fail
     let count: i64 = connection.query_row(
         "SELECT (SELECT count(*) FROM episodes WHERE id > ?2)
               + (SELECT count(*) FROM gone WHERE seq > ?3)
-              + (SELECT count(*) FROM again WHERE target = ?1)",
+              + (SELECT count(*) FROM again WHERE target = ?1 AND row <= ?2)",
         params![target, row, gone],
         |row| row.get(0),
     )?;

@@ -82,7 +82,12 @@ pub(super) fn sentence(url: &str, error: &QdrantError) -> String {
         other => return format!("the Qdrant server {url} failed: {other}"),
     };
     let said = status.message();
+    // The client says so of a first connection.
+    let is_unconnected = said.starts_with("Failed to connect");
     match status.code() {
+        Code::Internal if is_unconnected => {
+            format!("the Qdrant server {url} cannot be reached; start it, or correct the address")
+        }
         Code::Unauthenticated | Code::PermissionDenied => format!(
             "the Qdrant server {url} refuses the API key ({said}); set QDRANT_API_KEY to one that may read and \
              write"

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     failure::Failure,
     home::Home,
-    settings::{Origin, Settings},
+    settings::{Origin, Setting, Settings},
     wire,
 };
 
@@ -51,7 +51,6 @@ impl MindSaid {
         let given = [
             ("active", self.active.as_ref().map(quoted)),
             ("core", self.core.as_ref().map(quoted)),
-            ("policy", self.policy.map(|policy| format!("\"{policy}\""))),
             ("private", private),
             ("doubt", self.doubt.map(|doubt| doubt.to_string())),
         ];
@@ -65,17 +64,19 @@ impl MindSaid {
 /// The policy, if a mind of two is asked for: by the id that an earlier run had, or, where no model is named
 /// in a more particular place, by the settings.
 pub fn asked(settings: &Settings, id: Option<&str>) -> Result<Option<Policy>, Failure> {
-    let said = settings.mind.value.policy;
+    let Setting {
+        value: said,
+        origin,
+    } = &settings.policy;
     if let Some(id) = id {
-        return Ok(
-            Mind::policy_of(id).map(|policy| match settings.mind.origin {
-                Origin::Flag => said.unwrap_or(policy),
-                _ => policy,
-            }),
-        );
+        // A run goes on as it was, unless it is told otherwise.
+        return Ok(Mind::policy_of(id).map(|before| match origin {
+            Origin::Flag => said.unwrap_or(before),
+            _ => before,
+        }));
     }
     let named = matches!(settings.model.origin, Origin::Flag | Origin::Variable(_));
-    if settings.mind.origin == Origin::Flag && (named || settings.mind.value.core.is_none()) {
+    if *origin == Origin::Flag && (named || settings.mind.value.core.is_none()) {
         return Err(Failure::usage(
             "a policy is for two selves, and here is one model",
         )

@@ -83,6 +83,8 @@ pub struct Settings {
     pub model: Setting<Option<String>>,
     /// The two selves and how they share the work; likewise only the user's own file speaks of it.
     pub mind: Setting<MindSaid>,
+    /// How they share the work; None is the default.
+    pub policy: Setting<Option<Policy>>,
     /// Tokens of an embedded or a scripted model's window.
     pub window: Setting<u32>,
     /// Steps of a run.
@@ -288,23 +290,12 @@ impl Settings {
         self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
         self.memory
             .set(bounds.no_memory.then_some(false), &Origin::Flag);
-        self.set_policy(bounds.policy, &Origin::Flag);
+        self.policy.set(bounds.policy.map(Some), &Origin::Flag);
         for rule in bounds.allow.iter().chain(&bounds.deny) {
             let (value, origin) = (rule.clone(), Origin::Flag);
             self.rules.push(Setting { value, origin });
         }
         self
-    }
-
-    /// How the two selves share the work.
-    fn set_policy(&mut self, policy: Option<Policy>, origin: &Origin) {
-        if policy.is_some() {
-            let value = MindSaid {
-                policy,
-                ..self.mind.value.clone()
-            };
-            self.mind.set(Some(value), origin);
-        }
     }
 
     /// With what the command line says of how a task is done.
@@ -348,6 +339,7 @@ impl Settings {
         Self {
             model: Setting::built_in(None),
             mind: Setting::built_in(MindSaid::default()),
+            policy: Setting::built_in(None),
             window: Setting::built_in(WINDOW),
             steps: Setting::built_in(budget.steps),
             tokens: Setting::built_in(budget.tokens),
@@ -373,6 +365,8 @@ impl Settings {
 
     fn take(&mut self, said: SettingsFile, origin: &Origin) {
         self.model.set(said.model.map(Some), origin);
+        let policy = said.mind.as_ref().and_then(|mind| mind.policy);
+        self.policy.set(policy.map(Some), origin);
         self.mind.set(said.mind, origin);
         self.window.set(said.window, origin);
         self.check.set(said.check.map(Into::into), origin);
@@ -486,7 +480,7 @@ impl Settings {
         }
         if let Some((origin, policy)) = read("GPAK_POLICY") {
             let policy = policy.parse().map_err(|why| wrong(&origin, why))?;
-            self.set_policy(Some(policy), &origin);
+            self.policy.set(Some(Some(policy)), &origin);
         }
         if let Some((origin, window)) = read("GPAK_WINDOW") {
             let window = number(&window).map_err(|why| wrong(&origin, why))?;

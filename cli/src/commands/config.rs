@@ -77,6 +77,10 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
                 (format!("mind.{name}"), value, origin)
             }),
     );
+    if let Some(policy) = settings.policy.value {
+        let origin = settings.policy.origin.to_string();
+        lines.push(("mind.policy".to_owned(), format!("\"{policy}\""), origin));
+    }
     lines.extend(ways(settings));
     let paths = serde_json::json!(settings.write.value).to_string();
     lines.push(line("memory.use", &settings.memory));

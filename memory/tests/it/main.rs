@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod align;
 mod damage;
 mod disk;
 mod embedders;

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpak_kernel::{
     event::Choice,
+    identity::Policy,
     memory::{EpisodeId, Kind},
     policy::{Access, Rule},
     run::Status,
 };
 use gpak_tools::wasm::Language;
 
-use crate::{serve::args::ServeArgs, settings::BudgetChange};
+use crate::{
+    commands::identity::args::IdentityCommand, serve::args::ServeArgs, settings::BudgetChange,
+};
 
 /// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
 #[derive(Debug, Parser)]
@@ -57,6 +60,9 @@ pub enum Command {
     /// What is remembered: add, search, list, show, forget, stats, export, import, bench
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Who the agent is: init, show, edit, log, diff, revert, verify, export, import, key
+    #[command(subcommand)]
+    Identity(Box<IdentityCommand>),
     /// Be driven by an editor, over standard input and output (Agent Client Protocol)
     Acp(AcpArgs),
     /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol
@@ -101,6 +107,11 @@ pub struct Bounds {
     /// Deny a tool, likewise
     #[arg(long, value_name = "RULE", value_parser = deny)]
     pub deny: Vec<Rule>,
+
+    /// How the active and the core self share the work: local-first, cloud-first, local-only, cloud-only or
+    /// cascade
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<Policy>,
 
     /// Recall nothing of earlier runs, and remember nothing of this one
     #[arg(long)]

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod config;
 pub mod doctor;
 pub mod eval;
+pub mod identity;
 pub mod memory;
 pub mod models;
 pub mod run;

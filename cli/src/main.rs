@@ -12,6 +12,7 @@ mod home;
 mod human;
 mod logging;
 mod mcp;
+mod minds;
 mod pulling;
 mod remembering;
 mod serve;
@@ -19,6 +20,7 @@ mod servers;
 mod settings;
 mod show;
 mod user_space;
+mod who;
 mod wire;
 
 use std::process::ExitCode;
@@ -84,6 +86,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,
         Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
+        Command::Identity(command) => commands::identity::identity(&home, *command, json).await,
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
         Command::Serve(args) => serve::serve(&home, *args, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,

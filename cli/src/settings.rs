@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::ValueEnum as _;
-use gpak_kernel::policy::{Access, Budget, Permissions, Rule};
+use gpak_kernel::{
+    identity::Policy,
+    policy::{Access, Budget, Permissions, Rule},
+};
 use gpak_tools::builtin::Reach;
 use serde::Deserialize;
 
@@ -18,6 +21,7 @@ use crate::{
     failure::{Failure, file},
     home::Home,
     mcp::McpSettings,
+    minds::MindSaid,
     remembering::QdrantSaid,
     servers::ServerSettings,
 };
@@ -77,6 +81,10 @@ impl<T> Setting<T> {
 pub struct Settings {
     /// The model, as `provider/name`; None is what is there (see [`choice`](crate::choice)).
     pub model: Setting<Option<String>>,
+    /// The two selves and how they share the work; likewise only the user's own file speaks of it.
+    pub mind: Setting<MindSaid>,
+    /// How they share the work; None is the default.
+    pub policy: Setting<Option<Policy>>,
     /// Tokens of an embedded or a scripted model's window.
     pub window: Setting<u32>,
     /// Steps of a run.
@@ -124,6 +132,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 struct SettingsFile {
     model: Option<String>,
+    mind: Option<MindSaid>,
     window: Option<u32>,
     budget: BudgetChange,
     permission: Vec<Rule>,
@@ -281,6 +290,7 @@ impl Settings {
         self.yes.set(bounds.yes.then_some(true), &Origin::Flag);
         self.memory
             .set(bounds.no_memory.then_some(false), &Origin::Flag);
+        self.policy.set(bounds.policy.map(Some), &Origin::Flag);
         for rule in bounds.allow.iter().chain(&bounds.deny) {
             let (value, origin) = (rule.clone(), Origin::Flag);
             self.rules.push(Setting { value, origin });
@@ -328,6 +338,8 @@ impl Settings {
         let budget = Budget::default();
         Self {
             model: Setting::built_in(None),
+            mind: Setting::built_in(MindSaid::default()),
+            policy: Setting::built_in(None),
             window: Setting::built_in(WINDOW),
             steps: Setting::built_in(budget.steps),
             tokens: Setting::built_in(budget.tokens),
@@ -353,6 +365,9 @@ impl Settings {
 
     fn take(&mut self, said: SettingsFile, origin: &Origin) {
         self.model.set(said.model.map(Some), origin);
+        let policy = said.mind.as_ref().and_then(|mind| mind.policy);
+        self.policy.set(policy.map(Some), origin);
+        self.mind.set(said.mind, origin);
         self.window.set(said.window, origin);
         self.check.set(said.check.map(Into::into), origin);
         self.strategy.set(said.strategy.map(Some), origin);
@@ -387,7 +402,7 @@ impl Settings {
     /// A repository cannot grant itself anything: it may lower bounds, ask and deny.
     fn tighten(&mut self, said: SettingsFile, origin: &Origin) {
         let mut ignore = |what: &str| self.ignored.push(format!("{origin}: {what}"));
-        if said.model.is_some() || said.window.is_some() {
+        if said.model.is_some() || said.window.is_some() || said.mind.is_some() {
             ignore("a workspace cannot choose the model or its window");
         }
         if said.check.is_some() {
@@ -462,6 +477,10 @@ impl Settings {
         let wrong = |origin: &Origin, why: String| Failure::usage(format!("{origin}: {why}"));
         if let Some((origin, model)) = read("GPAK_MODEL") {
             self.model.set(Some(Some(model)), &origin);
+        }
+        if let Some((origin, policy)) = read("GPAK_POLICY") {
+            let policy = policy.parse().map_err(|why| wrong(&origin, why))?;
+            self.policy.set(Some(Some(policy)), &origin);
         }
         if let Some((origin, window)) = read("GPAK_WINDOW") {
             let window = number(&window).map_err(|why| wrong(&origin, why))?;
@@ -555,6 +574,7 @@ mod tests {
             said(
                 r#"
                 model = "evil/model"
+                mind = { core = "evil/model", policy = "cloud-only" }
                 openai.base_url = "http://evil/v1"
                 commands = { confine = false, write = ["/"] }
                 mcp.evil.command = "evil"
@@ -574,6 +594,7 @@ mod tests {
             &origin,
         );
         assert_eq!(settings.model.value, None);
+        assert_eq!(settings.mind.value, MindSaid::default());
         assert_eq!(settings.steps, Setting { value: 10, origin });
         assert_eq!(settings.tokens.origin, Origin::BuiltIn);
         let access: Vec<_> = settings

@@ -39,9 +39,9 @@ use crate::{
     choice, crash,
     failure::{Failure, file},
     home::Home,
-    pulling, remembering, servers,
+    minds, pulling, remembering, servers,
     settings::{Origin, Settings},
-    user_space,
+    user_space, who,
 };
 
 /// Tokens from which a window is large.
@@ -119,6 +119,7 @@ pub fn driver_on(
         found.tool,
     )?;
     let window = driver.model.profile().window;
+    let instructions = who::introduced(home, window, driver.instructions.clone())?;
     let remembering = memory.map(|memory| Remembering {
         memory,
         namespace: settings.namespace.value.clone(),
@@ -131,6 +132,7 @@ pub fn driver_on(
     }
     Ok(Driver {
         toolbox,
+        instructions,
         repository: found.repository,
         remembering,
         ..driver
@@ -361,7 +363,7 @@ pub async fn mind_at_hand(
     quiet: bool,
     stop: &CancellationToken,
 ) -> Result<Mind, Failure> {
-    if settings.model.value.is_some() {
+    if settings.model.value.is_some() || minds::asked(settings, None)?.is_some() {
         return mind(home, settings, None, stop).await;
     }
     let say = |line: String| {
@@ -392,6 +394,11 @@ pub async fn mind(
     id: Option<&str>,
     stop: &CancellationToken,
 ) -> Result<Mind, Failure> {
+    if let Some(policy) = minds::asked(settings, id)? {
+        let model = minds::open(home, settings, policy, stop).await?;
+        let script = None;
+        return Ok(Mind { model, script });
+    }
     let id = id.or(settings.model.value.as_deref());
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
         let mut script = Scripted::read(Path::new(path))?;

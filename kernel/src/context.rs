@@ -15,6 +15,7 @@
 //! the middle of one result is left out.
 
 mod digest;
+mod known;
 mod recalled;
 mod repository;
 mod room;
@@ -23,6 +24,8 @@ mod view;
 
 pub use repository::{Notes, Repository, Skill};
 pub use room::size;
+
+pub(crate) use room::in_tokens;
 
 pub(crate) use digest::{complaint, in_short};
 pub(crate) use recalled::told as told_of_recalled;
@@ -70,6 +73,7 @@ pub fn assemble(state: &State, spec: &RunSpec, setup: &Setup) -> Request {
             max_tokens: room.reply,
             ..sampling(state)
         },
+        known: known::known(state, spec, setup),
     }
 }
 

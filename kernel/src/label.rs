@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 /// The source of a piece of text, and so how far it is trusted. Written `user`, `self`,
 /// `tool:read_file`, `web:example.org`, `peer:scout-2`, `repo`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Label {
     /// The person the run works for.
     User,

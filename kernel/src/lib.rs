@@ -17,6 +17,7 @@
 //! - [`event`], [`entry`]: what is journaled, and the hash chain over it.
 //! - [`journal`], [`memory`], [`model`], [`tool`]: the ports. [`label`]: where text came from.
 //! - [`strategy`]: how a task is done, and when that changes.
+//! - [`identity`]: who the agent is, and which of its two selves speaks.
 //! - [`policy`]: the one gate before every tool. [`context`]: what the model is shown.
 //!
 //! Invariants: an event is in the journal before the machine knows it; an act is in the journal before
@@ -26,6 +27,7 @@
 pub mod context;
 pub mod entry;
 pub mod event;
+pub mod identity;
 pub mod journal;
 pub mod label;
 pub mod memory;

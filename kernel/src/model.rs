@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{label::Label, tool::ToolSpec};
+use crate::{identity::Spoken, label::Label, tool::ToolSpec};
 
 #[cfg(feature = "pull")]
 pub mod catalogue;
@@ -19,6 +19,7 @@ pub mod catalogue;
 pub mod embedded;
 #[cfg(feature = "remote")]
 pub mod embedding;
+mod known;
 #[cfg(feature = "ollama")]
 pub mod ollama;
 #[cfg(feature = "openai")]
@@ -30,6 +31,8 @@ pub mod remote;
 pub mod resilience;
 pub mod scripted;
 pub mod step;
+
+pub use known::Known;
 
 /// Replies to requests: a provider's LLM, or one that runs in this process.
 ///
@@ -44,6 +47,17 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// A [`ModelError`] that says what can be done about it.
     async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError>;
+}
+
+#[async_trait]
+impl<M: Model + ?Sized> Model for Arc<M> {
+    fn profile(&self) -> &ModelProfile {
+        self.as_ref().profile()
+    }
+
+    async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
+        self.as_ref().reply(request, deltas).await
+    }
 }
 
 /// What a model is and can do.
@@ -106,6 +120,8 @@ pub struct Request {
     pub barred: Vec<String>,
     /// How the reply is drawn.
     pub sampling: Sampling,
+    /// What the run knows of itself, for whoever chooses between models.
+    pub known: Known,
 }
 
 impl Request {
@@ -245,6 +261,12 @@ pub struct Reply {
     /// script's position).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Value>,
+    /// Entropy of the choice of the tool, in nats, where the model measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<f32>,
+    /// Which self of a mind of two spoke, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoken: Option<Box<Spoken>>,
 }
 
 /// Why a model stopped.

@@ -15,6 +15,7 @@ pub mod permission;
 mod schema;
 
 pub use budget::{Budget, Spent};
+pub(crate) use permission::glob;
 pub use permission::{Access, Permissions, Rule};
 
 /// What the gate says of a call.

@@ -1,16 +1,19 @@
 //! Embedders: text in, vectors out.
 //!
 //! [`StaticEmbedder`] is compiled in and is what a store uses unless it is given another. [`MiniLm`] is the model
-//! that it is made of, and [`RemoteEmbedder`] asks a server.
+//! that it is made of, and [`RemoteEmbedder`] asks a server. An [`Alignment`] maps vectors of one into the space
+//! of another.
 
 use async_trait::async_trait;
 use gpak_kernel::memory::MemoryError;
 
+mod align;
 #[cfg(feature = "minilm")]
 mod minilm;
 mod remote;
 mod table;
 
+pub use align::{AlignError, Alignment, FEWEST, Fit, Pair};
 #[cfg(feature = "minilm")]
 pub use minilm::MiniLm;
 pub use remote::RemoteEmbedder;

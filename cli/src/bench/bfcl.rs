@@ -178,6 +178,7 @@ fn request(case: &Case) -> Request {
         messages,
         tools: Arc::from(case.tools()),
         barred: Vec::new(),
+        known: Default::default(),
         sampling,
     }
 }

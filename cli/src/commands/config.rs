@@ -66,6 +66,21 @@ fn lines(settings: &Settings) -> Vec<(String, String, String)> {
         line("budget.cost", &settings.cost),
         line("budget.minutes", &settings.minutes),
     ];
+    lines.extend(
+        settings
+            .mind
+            .value
+            .lines()
+            .into_iter()
+            .map(|(name, value)| {
+                let origin = settings.mind.origin.to_string();
+                (format!("mind.{name}"), value, origin)
+            }),
+    );
+    if let Some(policy) = settings.policy.value {
+        let origin = settings.policy.origin.to_string();
+        lines.push(("mind.policy".to_owned(), format!("\"{policy}\""), origin));
+    }
     lines.extend(ways(settings));
     let paths = serde_json::json!(settings.write.value).to_string();
     lines.push(line("memory.use", &settings.memory));

@@ -112,6 +112,9 @@ impl Observer for Live {
                 } else {
                     &reply.thought
                 };
+                if let Some(spoken) = reply.spoken.as_ref().filter(|one| one.is_notable()) {
+                    self.line("2", &format!("  ◆ {spoken}"));
+                }
                 let is_answer = reply.calls.is_empty();
                 if !thought.is_empty() && !is_answer {
                     self.line("0", &shorten(&one_line(thought), 2 * WIDTH));

@@ -95,6 +95,8 @@ impl Tree<'_> {
                         &reply.thought
                     };
                     lines.push(format!("├─ {number} {}", shorten(&one_line(said), WIDTH)));
+                    let spoken = reply.spoken.iter().filter(|spoken| spoken.is_notable());
+                    lines.extend(spoken.map(|spoken| format!("│  ◆ {spoken}")));
                     for (index, (call, result)) in (0..).zip(reply.calls.iter().zip(results)) {
                         let result = result.as_ref().map(|(outcome, _)| outcome);
                         lines.extend(branch(call, result, full));

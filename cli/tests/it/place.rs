@@ -94,6 +94,7 @@ impl Place {
         for name in [
             "GPAK_MODEL",
             "GPAK_WINDOW",
+            "GPAK_POLICY",
             "GPAK_BUDGET",
             "GPAK_STRATEGY",
             "GPAK_MEMORY",

@@ -161,7 +161,7 @@ pub(super) fn message_size(message: &Message) -> usize {
 }
 
 /// Tokens of so many bytes.
-pub(super) fn in_tokens(bytes: usize) -> usize {
+pub(crate) fn in_tokens(bytes: usize) -> usize {
     bytes.div_ceil(BYTES_A_TOKEN)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     context::head,
     entry::Entry,
     label::Label,
-    model::{Message, Model, ModelError, Request, Sampling},
+    model::{Known, Message, Model, ModelError, Request, Sampling},
     run::episodes,
     tool::{Effect, ToolSpec},
 };
@@ -75,6 +75,11 @@ fn request(model: &dyn Model, told: &[Episode], label: Label) -> Request {
         ],
         tools: [tool()].into(),
         barred: Vec::new(),
+        // What it is told is of runs whose sources are not known here.
+        known: Known {
+            other_runs: true,
+            ..Known::default()
+        },
         sampling: Sampling {
             max_tokens: 600,
             ..Sampling::default()

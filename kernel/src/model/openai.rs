@@ -258,6 +258,7 @@ fn barring(barred: &[&str]) -> Request {
         messages: Vec::new(),
         tools: [tool("look"), tool("finish")].into(),
         barred: barred.iter().map(|name| (*name).to_owned()).collect(),
+        known: Default::default(),
         sampling: super::Sampling::default(),
     }
 }

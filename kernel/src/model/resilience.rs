@@ -8,7 +8,9 @@
 mod backoff;
 mod breaker;
 mod guarded;
+mod late;
 
 pub use backoff::{LONGEST_WAIT, backoff};
 pub use breaker::{Breaker, BreakerSettings, Outcome, Refusal, Ticket};
 pub use guarded::Guarded;
+pub use late::Late;

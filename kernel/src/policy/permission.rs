@@ -97,7 +97,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is the whole of `text`.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

@@ -105,6 +105,8 @@ pub struct State {
     pub children: BTreeMap<CallId, Spent>,
     /// The call whose run is at work now: its time counts, not this run's.
     child: Option<CallId>,
+    /// Where the results of calls came from that tools made, each once: their texts are in no turn.
+    pub nested: BTreeSet<Label>,
     /// The model's plan.
     pub plan: Vec<PlanItem>,
     /// The way of working.
@@ -137,8 +139,18 @@ pub struct State {
     last_time: Option<Timestamp>,
 }
 
+/// Where what came of a call of that tool came from.
+fn label_of(tool: &str, outcome: &CallOutcome) -> Label {
+    let said = match outcome {
+        CallOutcome::Done { output } => output.label.clone(),
+        _ => None,
+    };
+    said.unwrap_or_else(|| Label::Tool(tool.to_owned()))
+}
+
 /// A piece of the conversation.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are replies")]
 pub enum Turn {
     /// Somebody spoke to the run.
     Said {
@@ -292,7 +304,9 @@ impl State {
                 self.outcome.get_or_insert_with(|| outcome.clone());
             }
             // It is a part of the call that asked for it.
-            Event::NestedCalled { .. } => {}
+            Event::NestedCalled { call, outcome, .. } => {
+                self.nested.insert(label_of(&call.name, outcome));
+            }
             // It is for the service that drives the run.
             Event::RunRequested { .. } | Event::Unknown(_) => {}
         }

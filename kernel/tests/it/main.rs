@@ -13,6 +13,7 @@ mod child;
 mod context;
 mod conversation;
 mod driver;
+mod identity;
 mod properties;
 mod strategy;
 mod world;

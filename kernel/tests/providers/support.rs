@@ -70,6 +70,7 @@ pub fn asks(text: &str, tools: Vec<ToolSpec>) -> Request {
         ],
         tools: tools.into(),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling {
             max_tokens: 400,
             ..Sampling::default()

@@ -6,11 +6,13 @@
     clippy::indexing_slicing
 )]
 
+mod align;
 mod damage;
 mod disk;
 mod embedders;
 mod fixture;
 mod growth;
+mod identity;
 mod memory_bench;
 mod memory_file;
 mod memory_index;

@@ -136,6 +136,7 @@ fn request(ask: Ask, said: &Value) -> Answered<Request> {
         tools: ask.tools.into(),
         barred: Vec::new(),
         sampling,
+        known: Default::default(),
     })
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     constrain::{Constraint, Constraints},
+    doubt,
     forward::{CHUNK, Network, Stop},
     gguf::{Detail, Gguf},
     prompt::{Prompt, Template},
@@ -75,6 +76,10 @@ struct Job<'a> {
     usage: Usage,
     sampler: Sampler,
     limit: usize,
+    /// Whether the next token is a part of the choice of the tool.
+    choosing: bool,
+    /// The entropy of that choice, once a part of it was drawn.
+    doubt: Option<f32>,
 }
 
 /// What was written, and whether it is complete.
@@ -143,6 +148,8 @@ impl Engine {
             usage: Usage::default(),
             sampler: Sampler::new(&request.sampling),
             limit: room.min(request.sampling.max_tokens as usize),
+            choosing: false,
+            doubt: None,
         };
         let rest = self.recall(&prompt, &mut job)?;
         let written = if request.tools.is_empty() {
@@ -169,6 +176,7 @@ impl Engine {
                 Stopped::Length
             },
             model: self.setup.id.clone(),
+            doubt: job.doubt,
             ..Reply::default()
         };
         if request.tools.is_empty() {
@@ -296,6 +304,10 @@ impl Engine {
         let logits = self.feed(unread, true, job)?;
         unread.clear();
         let mask = constraint.map(Constraint::allowed).transpose()?;
+        if job.choosing {
+            let more = doubt::entropy(&logits, mask.as_ref());
+            job.doubt = Some(job.doubt.unwrap_or_default() + more);
+        }
         let token = job.sampler.draw(&logits, mask.as_ref());
         if job.usage.first_token_ms == 0 {
             job.usage.first_token_ms = (job.started.elapsed().as_millis() as u64).max(1);
@@ -358,6 +370,7 @@ impl Engine {
             if written.complete || written.tokens.len() >= job.limit {
                 break;
             }
+            job.choosing = reader.chooses(&written.text);
             let token = self.next(&mut unread, Some(&mut constraint), job)?;
             if self.tokens.ends(token) {
                 written.complete = true;
@@ -412,6 +425,14 @@ impl Reader {
         match self {
             Self::Step(splitter) => splitter.push(text),
             Self::Blocks(splitter) => splitter.push(text),
+        }
+    }
+
+    /// Whether what comes next after this text is a part of the choice of the tool.
+    fn chooses(&self, text: &str) -> bool {
+        match self {
+            Self::Step(_) => doubt::chooses_in_json(text),
+            Self::Blocks(_) => doubt::chooses_in_blocks(text),
         }
     }
 }

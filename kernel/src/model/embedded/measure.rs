@@ -190,6 +190,7 @@ fn request(texts: &[&str], tools: &[ToolSpec], max_tokens: u32) -> Request {
         messages: texts.iter().map(user).collect(),
         tools: Arc::from(tools),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling {
             max_tokens,
             ..Sampling::default()

@@ -12,6 +12,7 @@
 
 mod attention;
 mod constrain;
+mod doubt;
 mod engine;
 mod forward;
 mod gguf;

@@ -39,7 +39,7 @@ impl Sampler {
     }
 }
 
-fn candidates<'a>(
+pub(super) fn candidates<'a>(
     logits: &'a [f32],
     allowed: Option<&'a SimpleVob>,
 ) -> impl Iterator<Item = (u32, f32)> {

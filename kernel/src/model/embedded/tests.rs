@@ -54,6 +54,7 @@ fn request(messages: Vec<Message>, tools: Vec<ToolSpec>, max_tokens: u32) -> Req
         messages,
         tools: tools.into(),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling {
             max_tokens,
             ..Sampling::default()

@@ -38,6 +38,7 @@ pub(crate) fn ping() -> Request {
         }]
         .into(),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling {
             max_tokens: 512,
             ..Sampling::default()

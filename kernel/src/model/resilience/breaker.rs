@@ -151,6 +151,15 @@ impl Breaker {
         };
     }
 
+    /// Whether a request would be refused now.
+    pub fn is_open(&self, now: Duration) -> bool {
+        match self.state {
+            State::Closed { .. } => false,
+            State::Open { until } => now < until,
+            State::HalfOpen { on_trial, .. } => on_trial,
+        }
+    }
+
     /// Failures in a row, or those that opened it.
     pub fn failures(&self) -> u32 {
         match self.state {

@@ -33,6 +33,7 @@ fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> Request {
         messages,
         tools: tools.into(),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling::default(),
     }
 }

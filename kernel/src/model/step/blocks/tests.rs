@@ -48,6 +48,7 @@ fn request(messages: Vec<Message>) -> Request {
         messages,
         tools: tools().into(),
         barred: Vec::new(),
+        known: Default::default(),
         sampling: Sampling::default(),
     }
 }

@@ -463,6 +463,7 @@ fn what_tools_and_other_runs_read_is_known_of_a_request() {
             id: episode.id(),
             episode: episode.clone(),
             score: 1.0,
+            likeness: 1.0,
             why: vec![],
             around: vec![],
         }],

@@ -98,7 +98,7 @@ fn call(name: &str, what: &str) -> Result<Reply, ModelError> {
 
 /// A call that fails, each in another way.
 fn wrong(number: u32) -> Result<Reply, ModelError> {
-    call("look", "").map(|mut reply| {
+    call("set", "").map(|mut reply| {
         reply.calls[0].args = json!({ "what": number });
         reply
     })
@@ -433,6 +433,16 @@ async fn what_was_private_stays_so_once_only_a_digest_tells_of_it() {
     let last = spoken(&entries).pop().unwrap();
     assert_eq!((last.why, last.wanted), (Why::Private, Some(Why::Failures)));
     assert_eq!(core.times(), 0);
+    let compacted = |entry: &Entry| {
+        matches!(
+            entry.event,
+            Event::ContextCompacted {
+                through_reply: 1..,
+                ..
+            }
+        )
+    };
+    assert!(entries.iter().any(compacted));
     let asked = active.asked.lock().unwrap();
     let shown = &asked.last().unwrap().messages;
     let looked =
@@ -463,6 +473,7 @@ fn what_tools_and_other_runs_read_is_known_of_a_request() {
             id: episode.id(),
             episode: episode.clone(),
             score: 1.0,
+            likeness: 1.0,
             why: vec![],
             around: vec![],
         }],

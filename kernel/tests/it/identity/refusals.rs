@@ -107,7 +107,7 @@ fn the_same_json_in_other_bytes_is_refused() {
     let line = history.versions()[0].line();
     let spaced = line.replacen(':', ": ", 1);
     let why = Version::read(spaced.as_bytes(), 1).unwrap_err().to_string();
-    assert!(why.contains("byte 9 is not as it was written"), "{why}");
+    assert!(why.contains("byte 10 is not as it was written"), "{why}");
     assert!(Version::read(&vec![b'['; 2 << 20], 1).is_err());
     assert!(Version::read(&vec![b'['; 1000], 1).is_err());
     assert!(Version::read(b"", 1).is_err());

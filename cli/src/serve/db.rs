@@ -136,12 +136,14 @@ impl Store {
         let mut options = std::fs::OpenOptions::new();
         let made = options.append(true).create(true).mode(0o600).open(&path);
         made.map_err(|why| failed(why.to_string()))?;
+        // Going over to WAL and making the tables do not wait for another process as writes do: one
+        // process at a time opens the file.
+        let lock = std::fs::File::create(path.with_extension("lock"))
+            .and_then(|file| file.lock().map(|()| file));
+        let _lock = lock.map_err(|why| failed(format!("it cannot be locked: {why}")))?;
         let mut writer = connect(&path).map_err(|why| failed(why.to_string()))?;
-        let migrations = Migrations::from_slice(MIGRATIONS);
-        // Where another process made the tables at the same time, the second look finds them made.
-        migrations
+        Migrations::from_slice(MIGRATIONS)
             .to_latest(&mut writer)
-            .or_else(|_| migrations.to_latest(&mut writer))
             .map_err(|why| failed(why.to_string()))?;
         let reader = connect(&path).map_err(|why| failed(why.to_string()))?;
         Ok(Self(Arc::new(Inner {

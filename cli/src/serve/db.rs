@@ -138,7 +138,7 @@ impl Store {
         made.map_err(|why| failed(why.to_string()))?;
         // Going over to WAL and making the tables do not wait for another process as writes do: one
         // process at a time opens the file.
-        let lock = std::fs::File::create(path.with_extension("lock"))
+        let lock = std::fs::File::create(path.with_extension("db.lock"))
             .and_then(|file| file.lock().map(|()| file));
         let _lock = lock.map_err(|why| failed(format!("it cannot be locked: {why}")))?;
         let mut writer = connect(&path).map_err(|why| failed(why.to_string()))?;

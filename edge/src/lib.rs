@@ -8,3 +8,5 @@
 //!   is said to others; nothing uses it but the command line.
 //! - Reflexes run in a process of their own, with no async runtime, no network and no model.
 //! - The model sends intents with an envelope and a validity, never velocities.
+
+pub mod body;

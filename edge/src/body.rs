@@ -1,0 +1,3 @@
+//! A robot's body: what its sensors say, and the few ways in which it can be moved.
+
+pub mod hal;

@@ -65,7 +65,9 @@ pub enum Command {
     Identity(Box<IdentityCommand>),
     /// Be driven by an editor, over standard input and output (Agent Client Protocol)
     Acp(AcpArgs),
-    /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol
+    /// Be an MCP server over standard input and output: the tools, memory, and tasks for the agent
+    Mcp(McpArgs),
+    /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol, MCP
     Serve(Box<ServeArgs>),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
@@ -218,6 +220,28 @@ pub struct AcpArgs {
     /// The model, as `provider/name` or `embedded//path/to/file.gguf`
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub bounds: Bounds,
+}
+
+/// `gpak mcp`
+#[derive(Debug, Args)]
+pub struct McpArgs {
+    /// The model that does tasks, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub place: Place,
 
     #[command(flatten)]
     #[allow(

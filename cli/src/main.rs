@@ -81,6 +81,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) => commands::run::run(&home, args, json).await,
         Command::Chat(args) => chat::chat(&home, args, json).await,
         Command::Acp(args) => acp::acp(&home, args).await,
+        Command::Mcp(args) => serve::mcp::stdio(&home, args).await,
         Command::Resume(args) => commands::run::resume(&home, args, json).await,
         Command::Runs(command) => commands::runs::runs(&home, command, json).await,
         Command::Undo { run } => commands::undo::undo(&home, run.as_deref(), json).await,

@@ -4,7 +4,7 @@
 //!   connection ── TLS, time limits (listen)
 //!       request ── its trace (trace) ── its Host and Origin (guard) ── its body's size
 //!               ── who it is from, how often (access) ── whether it came before (access::once)
-//!               ── what it wants: api · openai
+//!               ── what it wants: api · openai · mcp
 //!                      │                     ▲
 //!                      ▼                     │ entries, as they come
 //!       run ── queue ── drivers (work) ── journal
@@ -21,6 +21,7 @@ mod health;
 mod hub;
 mod listen;
 mod manage;
+pub mod mcp;
 mod metrics;
 mod openai;
 mod page;
@@ -161,7 +162,9 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         .local_addr()
         .map_err(|why| unbindable(args.listen, &why))?;
     let watched = (metrics.clone(), notices.clone());
-    let work = Work::open(home.clone(), bounds, &settings, watched, json).await?;
+    let opening = CancellationToken::new();
+    let mind = wire::mind_at_hand(home, &settings, json, &opening).await?;
+    let work = Work::open(home.clone(), bounds, mind, watched)?;
     wire::sweep_copies(home, work.journal()).await?;
     let stop = CancellationToken::new();
     let house = Arc::new(Parts {
@@ -282,6 +285,7 @@ fn app(house: House) -> Router {
     Router::new()
         .merge(api::docs::router())
         .merge(openai::router())
+        .merge(mcp::router(&house))
         .merge(page::router())
         .route("/login", get(access::login::open))
         .fallback(nothing)

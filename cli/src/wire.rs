@@ -16,6 +16,7 @@ use gpak_kernel::{
         Model, ModelError, ModelProfile,
         catalogue::{Catalogue, Store},
         embedded::{self, Embedded},
+        literal::{self, Literal},
         ollama::Ollama,
         openai::OpenAi,
         resilience::{BreakerSettings, Guarded},
@@ -130,6 +131,8 @@ pub fn driver_on(
             .with(builtin::memory(remembering))
             .map_err(|why| Failure::new(why.to_string()))?;
     }
+    // Who only makes a call has no use for what came of others, nor is it worth remembering.
+    let remembering = remembering.filter(|_| driver.model.profile().id() != literal::ID);
     Ok(Driver {
         toolbox,
         instructions,
@@ -400,6 +403,11 @@ pub async fn mind(
         return Ok(Mind { model, script });
     }
     let id = id.or(settings.model.value.as_deref());
+    if id == Some(literal::ID) {
+        let model = Arc::new(Literal::new());
+        let script = None;
+        return Ok(Mind { model, script });
+    }
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
         let mut script = Scripted::read(Path::new(path))?;
         if settings.window.origin != Origin::BuiltIn {

@@ -20,6 +20,7 @@ pub mod embedded;
 #[cfg(feature = "remote")]
 pub mod embedding;
 mod known;
+pub mod literal;
 #[cfg(feature = "ollama")]
 pub mod ollama;
 #[cfg(feature = "openai")]

@@ -116,18 +116,15 @@ pub struct Order {
 }
 
 impl Work {
-    /// The runs in that journal, none of which is driven yet. Opens the model that is used where none is
-    /// named.
-    pub async fn open(
+    /// The runs in the journal, none of which is driven yet, with the model that is used where none is named.
+    pub fn open(
         home: Home,
         bounds: Bounds,
-        settings: &Settings,
+        mind: wire::Mind,
         (metrics, notices): (Arc<Metrics>, Arc<Notices>),
-        quiet: bool,
     ) -> Result<Self, Failure> {
         let journal = wire::journal(&home)?;
         let drain = CancellationToken::new();
-        let mind = wire::mind_at_hand(&home, settings, quiet, &drain).await?;
         let minds = Minds::new(home.clone(), journal.clone(), mind)?;
         // It never thinks: what it does needs no mind.
         let none = Arc::new(Scripted::new(Vec::new()));
@@ -194,6 +191,27 @@ impl Work {
     /// The model of that id, for a client that wants to talk to it and not to the agent.
     pub async fn mind(&self, id: Option<&str>) -> Answered<Arc<dyn gpak_kernel::model::Model>> {
         Ok(self.0.minds.get(id).await?.model.clone())
+    }
+
+    /// One more model, that was opened already. Gives its name.
+    pub fn add_mind(&self, mind: wire::Mind) -> Result<String, Failure> {
+        self.0.minds.add(mind)
+    }
+
+    /// What the tools of runs in that workspace say of themselves, for the model of that id.
+    pub async fn tools_in(
+        &self,
+        workspace: &Path,
+        id: &str,
+    ) -> Answered<Vec<gpak_kernel::tool::ToolSpec>> {
+        let settings = self.settings(workspace)?;
+        let model = self.0.minds.open(id).await?.model;
+        let nobody = Driven {
+            stop: CancellationToken::new(),
+            inbox: Arc::default(),
+        };
+        let driver = self.driver(workspace, &settings, model, &nobody).await?;
+        Ok(driver.toolbox.specs())
     }
 
     /// What the tools of runs say of themselves, for the model that is used where none is named.

@@ -3,12 +3,15 @@
 
 mod access;
 mod bench;
+mod deploy;
 mod events;
 mod guard;
 mod house;
+mod mcp;
 mod node;
 mod once;
 mod openai;
+mod openai_npm;
 mod page;
 mod python;
 mod readme;

@@ -210,13 +210,13 @@ impl Work {
     }
 
     /// The driver of one run. What it reads from the disk is read on a thread for that.
-    async fn driver(
+    pub(super) async fn driver(
         &self,
         workspace: &std::path::Path,
         settings: &crate::settings::Settings,
         model: Arc<dyn gpak_kernel::model::Model>,
         driven: &Driven,
-    ) -> Result<Driver, Trouble> {
+    ) -> Result<Driver, Failure> {
         let (home, journal) = (self.0.home.clone(), self.0.journal.clone());
         let memory = match settings.memory.value {
             true => self
@@ -234,8 +234,7 @@ impl Work {
             wire::driver_on(stores, &home, &workspace, &settings, (model, human, stop))
         };
         let made = tokio::task::spawn_blocking(make).await;
-        let made = made.map_err(|why| Trouble::Lasting(format!("its tools cannot be had: {why}")));
-        Ok(made??)
+        made.map_err(|why| Failure::new(format!("its tools cannot be had: {why}")))?
     }
 }
 

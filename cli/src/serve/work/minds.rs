@@ -45,13 +45,20 @@ impl Minds {
         let minds = Self {
             home,
             journal,
-            default: default.clone(),
+            default,
             open: Mutex::default(),
         };
-        let opened = minds.mind(mind.model)?;
-        let cell = Arc::new(OnceCell::new_with(Some(opened)));
-        minds.lock().insert(default, cell);
+        minds.add(mind)?;
         Ok(minds)
+    }
+
+    /// One more that was opened already. Gives its name.
+    pub fn add(&self, mind: wire::Mind) -> Result<String, Failure> {
+        let id = mind.model.profile().id();
+        let opened = self.mind(mind.model)?;
+        let cell = Arc::new(OnceCell::new_with(Some(opened)));
+        self.lock().insert(id.clone(), cell);
+        Ok(id)
     }
 
     /// The name of the one that is used where none is named.

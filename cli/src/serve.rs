@@ -28,6 +28,7 @@ mod page;
 mod problem;
 mod take;
 mod trace;
+mod traces;
 mod webhooks;
 mod work;
 
@@ -67,7 +68,7 @@ use guard::Guard;
 use metrics::Metrics;
 use problem::{Answered, Problem};
 use webhooks::Notices;
-use work::{Bounds, Work};
+use work::{Bounds, Watched, Work};
 
 /// Bytes of a body that are taken.
 const BODY: u64 = 4 * 1024 * 1024;
@@ -88,6 +89,7 @@ pub struct Parts {
     limits: Limits,
     guard: Guard,
     metrics: Arc<Metrics>,
+    traces: Arc<traces::Traces>,
     work: Work,
     hub: hub::Hub,
     /// Runs that webhooks may have to be told of.
@@ -161,12 +163,18 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     let address = listener
         .local_addr()
         .map_err(|why| unbindable(args.listen, &why))?;
-    let watched = (metrics.clone(), notices.clone());
+    let stop = CancellationToken::new();
+    let (traces, sending) = traces::Traces::from_env(stop.clone())?;
+    let traces = Arc::new(traces);
+    let watched = Watched {
+        metrics: metrics.clone(),
+        notices: notices.clone(),
+        traces: traces.clone(),
+    };
     let opening = CancellationToken::new();
     let mind = wire::mind_at_hand(home, &settings, json, &opening).await?;
     let work = Work::open(home.clone(), bounds, mind, watched)?;
     wire::sweep_copies(home, work.journal()).await?;
-    let stop = CancellationToken::new();
     let house = Arc::new(Parts {
         home: home.clone(),
         limits: Limits::new(args.rate),
@@ -177,6 +185,7 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
         webhook_pause: Duration::from_secs(args.webhook_pause),
         started: Instant::now(),
         notices,
+        traces,
         tls: tls.is_some(),
         stop: stop.clone(),
         store,
@@ -214,7 +223,7 @@ async fn start(home: &Home, args: StartArgs, json: bool) -> Result<u8, Failure> 
     });
     house.work.drain(GRACE).await;
     stop.cancel();
-    for task in [served, hooks] {
+    for task in [served, hooks].into_iter().chain(sending) {
         task.await.map_err(|why| Failure::new(why.to_string()))?;
     }
     Ok(DONE)

@@ -64,6 +64,12 @@ fn times() -> Times {
     Family::new_with_constructor(|| Histogram::new(SECONDS))
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {

@@ -21,17 +21,29 @@ pub struct Trace {
     /// 32 hex digits.
     pub id: String,
     /// 16 hex digits, of this request's own span.
-    span: String,
+    pub span: String,
+    /// 16 hex digits, of the client's span.
+    pub parent: Option<String>,
 }
 
 impl Trace {
     fn of(headers: &HeaderMap) -> Self {
         let said = headers.get(HEADER).and_then(|said| said.to_str().ok());
-        let bits = uuid::Uuid::new_v4().as_simple().to_string();
-        let span = bits.chars().take(16).collect();
+        let said = said.and_then(Self::of_header);
         let fresh = || uuid::Uuid::new_v4().as_simple().to_string();
-        let id = said.and_then(trace_id).map_or_else(fresh, str::to_owned);
-        Self { id, span }
+        Self {
+            span: fresh().chars().take(16).collect(),
+            parent: said.as_ref().map(|said| said.span.clone()),
+            id: said.map_or_else(fresh, |said| said.id),
+        }
+    }
+
+    /// The trace and the span in `00-<32 hex>-<16 hex>-<2 hex>`.
+    pub fn of_header(header: &str) -> Option<Self> {
+        let id = trace_id(header)?.to_owned();
+        let span = header.split('-').nth(2)?.to_owned();
+        let parent = None;
+        Some(Self { id, span, parent })
     }
 
     fn header(&self) -> String {
@@ -57,7 +69,12 @@ fn trace_id(header: &str) -> Option<&str> {
 
 /// The trace id of a run that was asked for with that.
 pub fn of_meta(meta: &Map<String, Value>) -> Option<&str> {
-    trace_id(meta.get(HEADER)?.as_str()?)
+    trace_id(header_of(meta)?)
+}
+
+/// The `traceparent` that a run was asked for with.
+pub fn header_of(meta: &Map<String, Value>) -> Option<&str> {
+    meta.get(HEADER)?.as_str()
 }
 
 /// Gives each request its trace, and counts it.
@@ -72,6 +89,7 @@ pub async fn trace(State(house): State<House>, mut request: Request, next: Next)
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), start.elapsed());
     house.metrics.answered(&method, &route, status, took);
+    house.traces.request(&trace, &method, &route, status, took);
     span.in_scope(|| tracing::info!(status, ms = took.as_secs_f64() * 1e3, "answered"));
     if let Ok(value) = HeaderValue::from_str(&trace.header()) {
         response.headers_mut().insert(HEADER, value);

@@ -41,6 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     metrics::Metrics,
     problem::{Answered, Problem},
+    traces::Traces,
     webhooks::Notices,
 };
 use crate::{failure::Failure, home::Home, remembering, settings::Settings, wire};
@@ -90,10 +91,20 @@ struct Inner {
     /// Those that are driven are to stop.
     park: CancellationToken,
     tasks: TaskTracker,
-    metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    watched: Watched,
     /// No run is driven, until that is taken back.
     held: AtomicBool,
+}
+
+/// Who watches all runs.
+#[derive(Clone, Default)]
+pub struct Watched {
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells webhooks.
+    pub notices: Arc<Notices>,
+    /// Tells a collector of traces.
+    pub traces: Arc<Traces>,
 }
 
 /// A run that has a driver.
@@ -121,7 +132,7 @@ impl Work {
         home: Home,
         bounds: Bounds,
         mind: wire::Mind,
-        (metrics, notices): (Arc<Metrics>, Arc<Notices>),
+        watched: Watched,
     ) -> Result<Self, Failure> {
         let journal = wire::journal(&home)?;
         let drain = CancellationToken::new();
@@ -148,8 +159,7 @@ impl Work {
             drain,
             park: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            metrics,
-            notices,
+            watched,
             held: AtomicBool::new(false),
             bounds,
         })))
@@ -283,8 +293,8 @@ impl Work {
         }
         inner.queue().fill(place, user, run);
         inner.queued.notify_one();
-        inner.metrics.created();
-        inner.notices.look_at(run);
+        inner.watched.metrics.created();
+        inner.watched.notices.look_at(run);
         Ok(run)
     }
 

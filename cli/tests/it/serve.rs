@@ -19,4 +19,5 @@ mod runs;
 mod schemathesis;
 mod stopping;
 mod tls;
+mod traces;
 mod webhooks;

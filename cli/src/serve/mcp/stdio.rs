@@ -11,11 +11,7 @@ use crate::{
     args::McpArgs,
     failure::{DONE, Failure},
     home::Home,
-    serve::{
-        metrics::Metrics,
-        webhooks::Notices,
-        work::{Bounds, Work},
-    },
+    serve::work::{Bounds, Watched, Work},
     settings::Settings,
     wire,
 };
@@ -40,8 +36,7 @@ pub async fn stdio(home: &Home, args: McpArgs) -> Result<u8, Failure> {
     };
     // Calls of tools need no other mind.
     let none = wire::mind(home, &settings, Some(ID), &CancellationToken::new()).await?;
-    let watched = (Arc::new(Metrics::new()), Arc::new(Notices::default()));
-    let work = Work::open(home.clone(), bounds, none, watched)?;
+    let work = Work::open(home.clone(), bounds, none, Watched::default())?;
     work.start();
     let host = Arc::new(Host::alone(home.clone(), work.clone(), settings));
     let user = std::env::var("USER").unwrap_or_else(|_| "user".to_owned());

@@ -25,10 +25,9 @@ use crate::{
     failure::Failure,
     mcp,
     serve::{
-        metrics::Metrics,
         openai::{self, tools::client_tools},
         trace,
-        webhooks::Notices,
+        traces::Driving,
     },
     wire,
 };
@@ -122,7 +121,7 @@ impl Work {
         let later = match ended {
             Ok(ended) => {
                 tracing::info!(?ended, "let go");
-                self.0.metrics.let_go(&ended);
+                self.0.watched.metrics.let_go(&ended);
                 false
             }
             Err(Trouble::Passing(why)) => {
@@ -132,7 +131,7 @@ impl Work {
             Err(Trouble::Lasting(why)) => {
                 tracing::warn!("cannot be driven: {why}");
                 let gave_up = self.0.clerk.give_up(run, why).await;
-                self.0.notices.look_at(run);
+                self.0.watched.notices.look_at(run);
                 gave_up.is_err()
             }
         };
@@ -198,13 +197,17 @@ impl Work {
             attended: spec.attended,
             ..Resumption::default()
         };
+        let seq = entries.last().map_or(0, |entry| entry.seq);
         let mut watching = Watching {
             run,
             inbox: driven.inbox.clone(),
-            metrics: inner.metrics.clone(),
-            notices: inner.notices.clone(),
+            watched: inner.watched.clone(),
+            driving: Driving::new(run, trace::header_of(&request.meta), seq),
         };
         let ended = driver.drive(run, resumption, &mut watching).await;
+        watching
+            .driving
+            .end(&inner.watched.traces, ended.as_ref().ok());
         servers.close().await;
         Ok(ended?)
     }
@@ -242,14 +245,15 @@ impl Work {
 struct Watching {
     run: RunId,
     inbox: Arc<Inbox>,
-    metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    watched: super::Watched,
+    driving: Driving,
 }
 
 impl Observer for Watching {
     fn entry(&mut self, entry: &Entry, _: &State) {
-        self.metrics.entry(entry);
-        self.notices.entry(entry);
+        self.watched.metrics.entry(entry);
+        self.watched.notices.entry(entry);
+        self.driving.entry(&self.watched.traces, entry);
         if let Event::MessageReceived { from, .. } = &entry.event
             && *from == Label::User
             && entry.run == self.run

@@ -130,7 +130,7 @@ impl Work {
                 return Err(Problem::unavailable("its driver does not stop"));
             }
             if work.0.clerk.cancel(run).await? {
-                work.0.notices.look_at(run);
+                work.0.watched.notices.look_at(run);
                 return Ok(());
             }
             match work.read(run).await?.state().outcome {

@@ -144,7 +144,7 @@ pub fn driver_on(
 
 /// What is remembered across runs, unless the settings are against it. A memory that cannot be opened is
 /// said, and done without.
-async fn memory(home: &Home, settings: &Settings) -> Option<Arc<dyn Memory>> {
+pub async fn memory(home: &Home, settings: &Settings) -> Option<Arc<dyn Memory>> {
     if !settings.memory.value {
         return None;
     }

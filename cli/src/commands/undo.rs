@@ -5,9 +5,10 @@ use std::{path::Path, sync::Arc};
 use gpak_kernel::{
     event::RunId,
     journal::Journal,
+    memory::Memory,
     model::CallId,
     run::{
-        Machine, Nobody, replay,
+        Driver, Machine, Nobody, Remembering, replay,
         undo::{Undone, undoable},
     },
 };
@@ -17,6 +18,7 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure},
     home::Home,
+    settings::Settings,
     wire,
 };
 
@@ -24,17 +26,23 @@ use crate::{
 pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, Failure> {
     let journal = wire::journal(home)?;
     let run = wire::run_id(journal.as_ref(), prefix).await?;
-    let undone = undone(home, journal, run).await?;
+    let settings = Settings::read(home, Path::new("/"))?;
+    let memory = wire::memory(home, &settings).await;
+    let undone = undone(home, (journal, memory), run).await?;
     if json {
         print_json(&serde_json::json!({
             "run": run,
             "restored": undone.restored,
             "refused": undone.refused,
             "irreversible": undone.irreversible,
+            "forgotten": undone.forgotten,
         }));
     } else {
         for line in &undone.restored {
             println!("{line}");
+        }
+        if undone.forgotten > 0 {
+            println!("forgot what it remembered of that ({})", undone.forgotten);
         }
         if undone.restored.is_empty() && undone.refused.is_empty() {
             println!("there was nothing to undo");
@@ -53,8 +61,12 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
     })
 }
 
-/// Undoes what a run did, if nothing of it changed since.
-pub async fn undone(home: &Home, journal: Arc<dyn Journal>, run: RunId) -> Result<Undone, Failure> {
+/// Undoes what a run did, if nothing of it changed since, and forgets what was remembered of it.
+pub async fn undone(
+    home: &Home,
+    (journal, memory): (Arc<dyn Journal>, Option<Arc<dyn Memory>>),
+    run: RunId,
+) -> Result<Undone, Failure> {
     let entries = journal.read(run, 1).await?;
     let machine = Machine::fold(&entries);
     let state = machine.state();
@@ -66,7 +78,17 @@ pub async fn undone(home: &Home, journal: Arc<dyn Journal>, run: RunId) -> Resul
     check_unchanged(&store, &newest_first, &spec.workspace).await?;
     let (mind, nobody) = (Arc::new(recorded), Arc::new(Nobody));
     let driver = wire::driver_of_none_on(journal, home, mind, nobody, Default::default())?;
-    Ok(driver.undo(run).await?)
+    let remembering = memory.map(|memory| Remembering {
+        memory,
+        namespace: String::new(),
+        tokens: 0,
+    });
+    Ok(Driver {
+        remembering,
+        ..driver
+    }
+    .undo(run)
+    .await?)
 }
 
 /// Fails, and names what changed, if anything did since runs in that workspace made these calls, newest

@@ -86,6 +86,24 @@ fn the_second_run_is_told_what_the_first_learnt_and_says_so() {
 }
 
 #[test]
+fn what_is_undone_is_not_remembered() {
+    let place = Place::new();
+    first(&place);
+    let listed = place.gpak(&["memory", "list"]).with_code(0);
+    assert!(listed.out.contains("7431"), "{}", listed.out);
+    let undone = place.gpak(&["undo"]).with_code(0);
+    assert!(
+        undone.out.contains("forgot what it remembered"),
+        "{}",
+        undone.out
+    );
+    let listed = place.gpak(&["memory", "list"]).with_code(0);
+    assert!(!listed.out.contains("7431"), "{}", listed.out);
+    let said = second(&place, &[]);
+    assert!(!said.err.contains("remembers"), "{}", said.err);
+}
+
+#[test]
 fn no_memory_leaves_it_all_out() {
     let place = Place::new();
     first(&place);

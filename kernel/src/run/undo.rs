@@ -6,9 +6,13 @@ use super::{DriveError, Driver, Machine, driver::Drive};
 use crate::{
     event::{Event, RunId},
     journal::{Journal, JournalError},
+    memory::{Episode, Filter, Memory, MemoryError},
     model::CallId,
     tool::{Call, ToolError},
 };
+
+/// Episodes that are forgotten at a time.
+const AT_ONCE: usize = 1000;
 
 /// What undoing a run came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub struct Undone {
     pub refused: Vec<String>,
     /// Calls that cannot be undone: their tools and arguments, in short.
     pub irreversible: Vec<String>,
+    /// How many episodes that were remembered of the run were forgotten: what they say is not so any more.
+    pub forgotten: usize,
 }
 
 /// The calls that undoing what `run` did after that reply undoes, newest first, those of the runs that it
@@ -59,7 +65,16 @@ impl Driver {
     /// # Errors
     /// If a driver has the run, or its journal cannot be read or written.
     pub async fn undo(&self, run: RunId) -> Result<Undone, DriveError> {
-        self.undo_since(run, 0).await
+        let mut undone = self.undo_since(run, 0).await?;
+        if let (Some(remembering), true) = (&self.remembering, undone.refused.is_empty()) {
+            match forget(remembering.memory.as_ref(), run).await {
+                Ok(forgotten) => undone.forgotten = forgotten,
+                Err(why) => undone
+                    .irreversible
+                    .push(format!("what is remembered of it: {why}")),
+            }
+        }
+        Ok(undone)
     }
 
     /// Undoes likewise, but only calls of replies after that one.
@@ -72,6 +87,24 @@ impl Driver {
         let mut nobody = ();
         let mut drive = Drive::new(self, run, &entries, &mut nobody);
         drive.undo(reply).await
+    }
+}
+
+/// Forgets what was remembered of a run.
+async fn forget(memory: &dyn Memory, run: RunId) -> Result<usize, MemoryError> {
+    let filter = Filter {
+        run: Some(run),
+        past: true,
+        ..Filter::default()
+    };
+    let mut forgotten = 0;
+    loop {
+        let episodes = memory.list(&filter, AT_ONCE).await?;
+        let ids: Vec<_> = episodes.iter().map(Episode::id).collect();
+        match memory.forget(&ids).await? {
+            0 => return Ok(forgotten),
+            some => forgotten += some,
+        }
     }
 }
 

@@ -482,6 +482,8 @@ pub struct Undone {
     refused: Vec<String>,
     /// Calls that cannot be undone.
     irreversible: Vec<String>,
+    /// How many episodes that were remembered of it were forgotten.
+    forgotten: usize,
 }
 
 /// Put back every file that a run changed, or none and say which changed since
@@ -499,6 +501,7 @@ pub async fn undo(
         restored: undone.restored,
         refused: undone.refused,
         irreversible: undone.irreversible,
+        forgotten: undone.forgotten,
     }))
 }
 

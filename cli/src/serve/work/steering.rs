@@ -226,7 +226,9 @@ impl Work {
         };
         still.map_err(|why| why.help("cancel it first"))?;
         let (home, journal) = (&self.0.home, self.0.journal.clone());
-        undo::undone(home, journal, run)
+        let memory = self.memory().await;
+        let memory = memory.inspect_err(|why| tracing::warn!("nothing is forgotten: {why}"));
+        undo::undone(home, (journal, memory.ok()), run)
             .await
             .map_err(|why| Problem::conflict(why.to_string()))
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Gate::judge`] is a pure function of the call, the tool and the run's permissions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use crate::{
     event::Refusal,
@@ -29,21 +29,22 @@ pub enum Verdict {
     Refuse(Refusal, String),
 }
 
-/// The tools of a run with their schemas compiled.
+/// The tools of a run.
 pub struct Gate {
     tools: HashMap<String, Checked>,
 }
 
 struct Checked {
     spec: ToolSpec,
-    schema: schema::Schema,
+    /// Compiled when the tool is first called: a run is folded far more often than each tool is called.
+    schema: OnceLock<schema::Schema>,
 }
 
 impl Gate {
     /// A gate before these tools.
     pub fn new(tools: &[ToolSpec]) -> Self {
         let check = |spec: &ToolSpec| Checked {
-            schema: schema::Schema::compile(&spec.input),
+            schema: OnceLock::new(),
             spec: spec.clone(),
         };
         let tools = tools.iter().map(|spec| (spec.name.clone(), check(spec)));
@@ -69,6 +70,7 @@ impl Gate {
         let Some(Checked { spec, schema }) = self.tools.get(&call.name) else {
             return Verdict::Refuse(Refusal::UnknownTool, self.unknown(&call.name));
         };
+        let schema = schema.get_or_init(|| schema::Schema::compile(&spec.input));
         if let Err(why) = schema.check(&call.args) {
             let message = format!("{} was not called: {why}", call.name);
             return Verdict::Refuse(Refusal::Schema, message);

@@ -22,7 +22,7 @@ mod stdio;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Request, http::Method, middleware::Next, response::Response};
+use axum::Router;
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };

@@ -12,12 +12,12 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CreateTaskResult, DetailedTask, ElicitationMode, GetTaskParams, GetTaskResult,
-        Implementation, InputRequiredResult, JsonObject, ListToolsResult, PaginatedRequestParams,
-        ProgressNotificationParam, ProtocolVersion, ServerCapabilities, ServerConfig, Task,
-        TaskPayload, TaskStatus, UpdateTaskParams,
+        CreateTaskResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
+        InputRequiredResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
+        ProtocolVersion, ServerCapabilities, ServerConfig, Task, TaskPayload, TaskStatus,
+        UpdateTaskParams,
     },
-    service::RequestContext,
+    service::{ElicitationMode, RequestContext},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use super::{
     ask::{self, Question},
     host::{By, Host},
     offered::{self, Look, Run},
-    stand::{Stand, Watched},
+    stand::{Followed, Stand, Watched},
 };
 use crate::serve::{
     access::Who,
@@ -168,8 +168,15 @@ impl Server {
         let work = &self.host.work;
         let mut steps = Steps::new(context);
         loop {
-            let still = Watched::until_still(work, run, async |entry| steps.tell(entry).await);
-            let (watched, stand) = still.await?;
+            let mut followed = Followed::new(work, run).await?;
+            let stand = loop {
+                let (entry, stand) = followed.next().await?;
+                steps.tell(&entry).await;
+                if !matches!(stand, Stand::Works) {
+                    break stand;
+                }
+            };
+            let watched = followed.watched;
             if !matches!(stand, Stand::Asks(_)) {
                 return Ok(watched.result(&stand, own).into());
             }

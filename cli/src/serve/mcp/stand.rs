@@ -4,6 +4,7 @@ use futures::StreamExt;
 use gpak_kernel::{
     entry::Entry,
     event::{Event, Outcome, PauseReason, RunId},
+    journal::EntryStream,
     run::{State, Status, Waiting, waiting},
 };
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -86,34 +87,6 @@ impl Watched {
         })
     }
 
-    /// Reads on until it does not work any more; tells `step` of each entry.
-    pub async fn until_still(
-        work: &Work,
-        run: RunId,
-        mut step: impl AsyncFnMut(&Entry),
-    ) -> Answered<(Self, Stand)> {
-        let mut watched = Self::new(run);
-        // What is there already is not new to anybody.
-        let known = work.journal().read(run, 1).await?;
-        let mut entries = work.journal().watch(run, 1);
-        let known = known.last().map_or(0, |entry| entry.seq);
-        loop {
-            let Some(entry) = entries.next().await else {
-                return Err(Problem::internal("a run's entries end before the run"));
-            };
-            let entry = entry?;
-            watched.take(&entry);
-            if entry.seq < known {
-                continue;
-            }
-            step(&entry).await;
-            match watched.stand(work).await? {
-                Stand::Works => {}
-                stand => return Ok((watched, stand)),
-            }
-        }
-    }
-
     /// The result of a call that began the run: `own` says the run is that of a tool's call.
     pub fn result(&self, stand: &Stand, own: bool) -> CallToolResult {
         let (text, ok) = match stand {
@@ -154,6 +127,44 @@ impl Watched {
     fn how_on(&self) -> String {
         let run = self.run.short();
         format!("`gpak resume {run}`, or the page of `gpak serve`, goes on with it")
+    }
+}
+
+/// A run that is followed.
+pub struct Followed<'a> {
+    work: &'a Work,
+    /// As far as it was read.
+    pub watched: Watched,
+    entries: EntryStream,
+    /// The last entry that was there already: what is before it is not new to anybody.
+    known: u64,
+}
+
+impl<'a> Followed<'a> {
+    /// From where it stands.
+    pub async fn new(work: &'a Work, run: RunId) -> Answered<Self> {
+        let known = work.journal().read(run, 1).await?;
+        Ok(Self {
+            work,
+            watched: Watched::new(run),
+            entries: work.journal().watch(run, 1),
+            known: known.last().map_or(0, |entry| entry.seq),
+        })
+    }
+
+    /// Its next entry, and where it stands with it.
+    pub async fn next(&mut self) -> Answered<(Entry, Stand)> {
+        loop {
+            let Some(entry) = self.entries.next().await else {
+                return Err(Problem::internal("a run's entries end before the run"));
+            };
+            let entry = entry?;
+            self.watched.take(&entry);
+            if entry.seq >= self.known {
+                let stand = self.watched.stand(self.work).await?;
+                return Ok((entry, stand));
+            }
+        }
     }
 }
 

@@ -86,7 +86,7 @@ async def asked(make):
 
 async def remembers(make):
     async with make(MODERN, elicitation_callback=answering("accept", {"decision": "allow"})) as client:
-        result = await client.call_tool("remember", {"text": "The plums of Anna weigh nine pounds."})
+        result = await client.call_tool("remember", {"fact": "The plums of Anna weigh nine pounds."})
         assert not result.is_error, result
         result = await client.call_tool("recall", {"query": "What do Anna's plums weigh?"})
         assert not result.is_error and "nine pounds" in text(result), result

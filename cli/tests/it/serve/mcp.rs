@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     house::Service,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     npm,
-    place::{Place, call, finish, when},
+    place::{Place, finish},
 };
 
 const PYPI: &str = "mcp==2.3.0";

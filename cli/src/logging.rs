@@ -25,7 +25,11 @@ const BEHIND: usize = 1024;
 /// Begins to tell. A service tells more than a command, and its lines can be read over HTTP.
 pub fn begin(is_service: bool) {
     // The library says of every request that it began and ended, which is said already.
-    let usual = if is_service { "info,rmcp=warn" } else { "error" };
+    let usual = if is_service {
+        "info,rmcp=warn"
+    } else {
+        "error"
+    };
     let filter = EnvFilter::try_from_env("GPAK_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let as_json = std::env::var("GPAK_LOG_FORMAT").is_ok_and(|format| format == "json");
     let told: Box<dyn Layer<Registry> + Send + Sync> = match as_json {

@@ -19,7 +19,7 @@ use std::{
 
 use gpak_kernel::{
     entry::Entry,
-    event::{CallOutcome, Event, RunId},
+    event::{CallOutcome, Event, Outcome, RunId},
     run::Ended,
 };
 use opentelemetry::{
@@ -219,15 +219,11 @@ impl Driving {
             KeyValue::new("gen_ai.conversation.id", self.run.to_string()),
         ];
         let (word, failed) = match ended {
-            Some(Ended::Finished(outcome)) => (
-                serde_json::json!(outcome)["type"]
-                    .as_str()
-                    .unwrap_or("finished")
-                    .to_owned(),
-                matches!(outcome, gpak_kernel::event::Outcome::Failed { .. }),
-            ),
-            Some(Ended::Paused(_)) => ("waiting".to_owned(), false),
-            None => ("not driven".to_owned(), true),
+            Some(Ended::Finished(Outcome::Completed { .. })) => ("completed", false),
+            Some(Ended::Finished(Outcome::Failed { .. })) => ("failed", true),
+            Some(Ended::Finished(Outcome::Cancelled)) => ("cancelled", false),
+            Some(Ended::Paused(_)) => ("waiting", false),
+            None => ("not driven", true),
         };
         span.attributes.push(KeyValue::new("gpak.run.status", word));
         if failed {

@@ -198,7 +198,7 @@ impl Cell for Signed {
 }
 
 /// What replaying a log found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Replayed {
     /// Every decision is the one that its input gives, and the chain holds.
     Same {

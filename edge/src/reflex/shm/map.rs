@@ -62,7 +62,7 @@ impl Map {
             std::process::id(),
             file.as_raw_fd()
         ));
-        let map = Self::map(file, bytes, scan_points, path)?;
+        let map = Self::mapped(file, bytes, scan_points, path)?;
         let head = &map.layout().head;
         head.version.store(VERSION, Ordering::Relaxed);
         head.shape.store(shape(), Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Map {
         if bytes < size_of::<Layout>() {
             return Err(BoardError::NotABoard);
         }
-        let mut map = Self::map(file, bytes, 0, path.to_path_buf())?;
+        let mut map = Self::mapped(file, bytes, 0, path.to_path_buf())?;
         let head = &map.layout().head;
         if head.magic.load(Ordering::Acquire) != MAGIC {
             return Err(BoardError::NotABoard);
@@ -109,7 +109,7 @@ impl Map {
         Ok(map)
     }
 
-    fn map(
+    fn mapped(
         file: File,
         bytes: usize,
         scan_points: usize,

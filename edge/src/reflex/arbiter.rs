@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    command::{SessionKey, Signed, Source, SourceKey, nanos},
+    command::{Release, SessionKey, Signed, Source, SourceKey, nanos},
     verdict::{Bounds, Causes, Severity, Verdict},
 };
 use crate::body::hal::{Stamp, Twist};
@@ -34,31 +34,47 @@ pub struct Envelope {
     pub valid_for: Duration,
 }
 
-/// What the arbiter is made with.
+/// The keys of those whose word counts.
 #[derive(Clone, Debug)]
 pub struct Authorities {
     keys: [SourceKey; 3],
-    envelopes: [Envelope; 3],
 }
 
 impl Authorities {
-    /// With the keys of a session, and what each source may wish (in the order of [`Source::ALL`]).
-    pub fn new(session: &SessionKey, envelopes: [Envelope; 3]) -> Self {
+    /// Those of a session.
+    pub fn new(session: &SessionKey) -> Self {
         Self {
             keys: Source::ALL.map(|source| session.of(source)),
-            envelopes,
         }
     }
 
-    fn of(&self, source: Source) -> (&SourceKey, &Envelope) {
-        let [model, mission, manual] = &self.keys;
-        let [model_may, mission_may, manual_may] = &self.envelopes;
-        match source {
-            Source::Model => (model, model_may),
-            Source::Mission => (mission, mission_may),
-            Source::Manual => (manual, manual_may),
-        }
+    /// Whether a person made the request to end an e-stop.
+    pub fn released(&self, release: &Release) -> bool {
+        let [_, _, manual] = &self.keys;
+        manual.released(release)
     }
+
+    /// What is in the slots, and whether it carries its source's mark.
+    fn hear(&self, slots: [Option<Signed>; 3]) -> [Option<Heard>; 3] {
+        let mut heard = [None; 3];
+        for ((heard, key), slot) in heard.iter_mut().zip(&self.keys).zip(slots) {
+            *heard = slot.map(|signed| Heard {
+                signed,
+                authentic: key.signed(&signed),
+            });
+        }
+        heard
+    }
+}
+
+/// A command, and whether it carries the mark of the source in whose slot it is: with that in the log, a
+/// decision can be replayed without the key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heard {
+    /// The command.
+    pub signed: Signed,
+    /// Whether the mark is right.
+    pub authentic: bool,
 }
 
 /// Why a command is refused.
@@ -160,7 +176,7 @@ pub struct Input {
     /// What the rules say.
     pub verdict: Verdict,
     /// What is in each source's slot, in the order of [`Source::ALL`].
-    pub slots: [Option<Signed>; 3],
+    pub slots: [Option<Heard>; 3],
 }
 
 /// What the arbiter knew of a source.
@@ -237,7 +253,7 @@ impl std::fmt::Display for Decision {
 }
 
 /// Decides. The same knowledge and the same input give the same decision, always.
-pub fn arbitrate(may: &Authorities, mut state: State, input: &Input) -> (State, Decision) {
+pub fn arbitrate(may: &[Envelope; 3], mut state: State, input: &Input) -> (State, Decision) {
     if state.epoch != input.epoch {
         // What was seen in another epoch cannot come again: its commands are refused for their epoch.
         state = State {
@@ -247,10 +263,10 @@ pub fn arbitrate(may: &Authorities, mut state: State, input: &Input) -> (State, 
     }
     let mut refused = [None; 3];
     let mut chosen = None;
-    let places = Source::ALL.iter().zip(&input.slots);
-    for (((source, slot), seen), refused) in places.zip(&mut state.seen).zip(&mut refused) {
-        let Some(signed) = slot else { continue };
-        match judge(may, *source, signed, seen, input) {
+    let places = Source::ALL.iter().zip(may).zip(&input.slots);
+    for ((((source, may), slot), seen), refused) in places.zip(&mut state.seen).zip(&mut refused) {
+        let Some(heard) = slot else { continue };
+        match judge(may, *source, heard, seen, input) {
             // The strongest comes last.
             Ok(twist) => chosen = Some((*source, twist)),
             Err(refusal) => *refused = Some(refusal),
@@ -303,21 +319,20 @@ fn held(granted: bool, own: Authority) -> Authority {
 
 /// The motion of a command, if it counts.
 fn judge(
-    may: &Authorities,
+    envelope: &Envelope,
     source: Source,
-    signed: &Signed,
+    heard: &Heard,
     seen: &mut Option<Seen>,
     input: &Input,
 ) -> Result<Twist, Refusal> {
+    let signed = &heard.signed;
     let command = &signed.command;
-    let (key, envelope) = may.of(source);
     if command.source != source {
         return Err(Refusal::WrongSource);
     }
     let again =
         seen.is_some_and(|seen| seen.sequence == command.sequence && same(&seen.tag, &signed.tag));
-    // That the mark is known does not mean that it is the mark of these bytes.
-    if !key.signed(signed) {
+    if !heard.authentic {
         return Err(Refusal::Unsigned);
     }
     let twist = command.twist;
@@ -383,7 +398,8 @@ impl Approved {
 /// [`arbitrate`] with what it knows, and the chain of what it decided.
 #[derive(Clone, Debug)]
 pub struct Arbiter {
-    may: Authorities,
+    keys: Authorities,
+    may: [Envelope; 3],
     state: State,
     number: u64,
     hash: [u8; 32],
@@ -391,8 +407,9 @@ pub struct Arbiter {
 
 impl Arbiter {
     /// One that has decided nothing yet.
-    pub fn new(may: Authorities) -> Self {
+    pub fn new(session: &SessionKey, may: [Envelope; 3]) -> Self {
         Self {
+            keys: Authorities::new(session),
             may,
             state: State::default(),
             number: 0,
@@ -400,8 +417,30 @@ impl Arbiter {
         }
     }
 
-    /// Decides.
-    pub fn decide(&mut self, input: Input) -> (Approved, Record) {
+    /// Whose word counts.
+    pub fn authorities(&self) -> &Authorities {
+        &self.keys
+    }
+
+    /// Decides what comes of what is in the slots.
+    pub fn decide(
+        &mut self,
+        at: Stamp,
+        epoch: u32,
+        latched: bool,
+        verdict: Verdict,
+        slots: [Option<Signed>; 3],
+    ) -> (Approved, Record) {
+        self.decide_heard(Input {
+            at,
+            epoch,
+            latched,
+            verdict,
+            slots: self.keys.hear(slots),
+        })
+    }
+
+    fn decide_heard(&mut self, input: Input) -> (Approved, Record) {
         let (state, decision) = arbitrate(&self.may, self.state, &input);
         self.state = state;
         self.number += 1;

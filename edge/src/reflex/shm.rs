@@ -140,6 +140,11 @@ impl Board {
         value
     }
 
+    /// How many values were written to a slot.
+    pub(super) fn count(&self, port: Port) -> u64 {
+        self.slot(port).count()
+    }
+
     /// The newest odometry.
     pub fn odometry(&self) -> Option<Stamped<Odometry>> {
         self.read(Port::Odometry)
@@ -247,7 +252,7 @@ impl Board {
         ring(&self.layout().motor_bell.0);
     }
 
-    /// The decisions from the next one on, or from the oldest that is still here.
+    /// The decisions, from the oldest that is still here.
     pub fn decisions(&self) -> Decisions {
         Decisions::of(self.clone())
     }

@@ -1,6 +1,6 @@
 //! The log of decisions: what went in, what came out, and the chain.
 
-use super::{Arbiter, Authorities, Authority, Decision, Input, Refusal};
+use super::{Authority, Decision, Envelope, Heard, Input, Refusal, State, arbitrate};
 use crate::{
     body::hal::{Stamp, Twist},
     reflex::{
@@ -102,10 +102,12 @@ impl Cell for Input {
         to.halves(self.epoch, u32::from(self.latched));
         self.verdict.pack(to);
         for slot in &self.slots {
-            to.word(u64::from(slot.is_some()));
             match slot {
-                Some(signed) => signed.pack(to),
-                None => to.zeros(Signed::WORDS),
+                Some(heard) => {
+                    to.word(1 + u64::from(heard.authentic));
+                    heard.signed.pack(to);
+                }
+                None => to.zeros(1 + Signed::WORDS),
             }
         }
     }
@@ -116,10 +118,15 @@ impl Cell for Input {
         let verdict = Verdict::unpack(from)?;
         let mut slots = [None; 3];
         for slot in &mut slots {
-            if from.word()? == 1 {
-                *slot = Some(Signed::unpack(from)?);
-            } else {
-                from.skip(Signed::WORDS)?;
+            match from.word()? {
+                0 => from.skip(Signed::WORDS)?,
+                mark @ 1..=2 => {
+                    *slot = Some(Heard {
+                        signed: Signed::unpack(from)?,
+                        authentic: mark == 2,
+                    });
+                }
+                _ => return None,
             }
         }
         Some(Self {
@@ -218,21 +225,23 @@ pub enum Replayed {
     },
 }
 
-/// Makes the decisions of a log again, from its first, and compares them hash for hash.
-pub fn replay(may: Authorities, records: impl IntoIterator<Item = Record>) -> Replayed {
-    let mut arbiter = Arbiter::new(may);
+/// Makes the decisions of a log again, from its first, and compares them hash for hash. It needs what each
+/// source may wish (from the configuration), and no key.
+pub fn replay(may: &[Envelope; 3], records: impl IntoIterator<Item = Record>) -> Replayed {
+    let (mut state, mut hash) = (State::default(), [0; 32]);
+    let mut decisions = 0;
     for logged in records {
-        let (_, made) = arbiter.decide(logged.input);
+        let (next, decision) = arbitrate(may, state, &logged.input);
+        decisions += 1;
+        let made = Record::new(decisions, logged.input, decision, hash);
         if made.hash != logged.hash {
             return Replayed::Differs {
                 number: logged.number,
                 logged: logged.decision.twist,
-                made: made.decision.twist,
+                made: decision.twist,
             };
         }
+        (state, hash) = (next, made.hash);
     }
-    Replayed::Same {
-        decisions: arbiter.number,
-        hash: arbiter.hash,
-    }
+    Replayed::Same { decisions, hash }
 }

@@ -45,6 +45,13 @@ impl Decisions {
         }
     }
 
+    /// Passes over those that were made already.
+    #[must_use]
+    pub fn from_now(mut self) -> Self {
+        self.next = self.board.decided().load(Ordering::Acquire) + 1;
+        self
+    }
+
     /// How many were overwritten before they were read.
     pub fn missed(&self) -> u64 {
         self.missed

@@ -30,7 +30,12 @@ pub struct ReflexdArgs {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Make the decisions of a log again, and compare them hash for hash (with --config)
-    #[arg(long, value_name = "LOG", requires = "config", conflicts_with = "board")]
+    #[arg(
+        long,
+        value_name = "LOG",
+        requires = "config",
+        conflicts_with = "board"
+    )]
     replay: Option<PathBuf>,
     /// Print a configuration to start from
     #[arg(long, conflicts_with_all = ["board", "replay", "bench"])]
@@ -52,7 +57,8 @@ pub struct ReflexdArgs {
 /// `gpak reflexd`.
 pub fn reflexd(args: ReflexdArgs, json: bool) -> Result<u8, Failure> {
     if args.print_config {
-        print!("{}", example()?);
+        let example = ReflexConfig::example().to_robot();
+        print!("{}", example.map_err(|why| Failure::new(why.to_string()))?);
         return Ok(DONE);
     }
     if let Some(log) = &args.replay {
@@ -68,8 +74,12 @@ pub fn reflexd(args: ReflexdArgs, json: bool) -> Result<u8, Failure> {
         return measure(&args, json);
     }
     let (Some(board), Some(config), Some(latch)) = (args.board, args.config, args.latch) else {
-        return Err(Failure::usage("the reflexes need a board, a configuration and a place for the e-stop")
-            .help("`gpak robot run` starts them; `gpak reflexd --print-config` prints a configuration"));
+        return Err(Failure::usage(
+            "the reflexes need a board, a configuration and a place for the e-stop",
+        )
+        .help(
+            "`gpak robot run` starts them; `gpak reflexd --print-config` prints a configuration",
+        ));
     };
     let options = Options {
         board,
@@ -77,8 +87,8 @@ pub fn reflexd(args: ReflexdArgs, json: bool) -> Result<u8, Failure> {
         latch,
         log: args.log,
     };
-    let started = process::session_from_stdin()
-        .and_then(|session| process::run(&options, &session, |_| {}));
+    let started =
+        process::session_from_stdin().and_then(|session| process::run(&options, &session, |_| {}));
     match started.map_err(|why| Failure::new(why.to_string()))? {
         Ended::Told => Ok(DONE),
         Ended::Orphaned => {
@@ -90,17 +100,6 @@ pub fn reflexd(args: ReflexdArgs, json: bool) -> Result<u8, Failure> {
 
 fn no_config() -> Failure {
     Failure::usage("--config names the robot.toml with which the log was made")
-}
-
-fn example() -> Result<String, Failure> {
-    #[derive(serde::Serialize)]
-    struct Robot {
-        reflex: ReflexConfig,
-    }
-    toml::to_string(&Robot {
-        reflex: ReflexConfig::example(),
-    })
-    .map_err(|why| Failure::new(why.to_string()))
 }
 
 /// Each start of the reflexes begins a chain of its own: a log may hold several.
@@ -137,7 +136,9 @@ fn replay_log(log: &std::path::Path, config: &std::path::Path, json: bool) -> Re
             } => {
                 code = FAILED;
                 if json {
-                    print_json(&serde_json::json!({"differs": number, "of": count, "logged": logged, "made": made}));
+                    print_json(
+                        &serde_json::json!({"differs": number, "of": count, "logged": logged, "made": made}),
+                    );
                 } else {
                     println!(
                         "decision {number} of {count} is not the one that its input gives: logged {logged:?}, \

@@ -220,12 +220,9 @@ fn busy(stop: &AtomicBool) {
 
 /// The configuration of the measurements, written for the reflex process to read.
 fn write_config(folder: &Path, config: &ReflexConfig) -> Result<PathBuf, BenchError> {
-    #[derive(Serialize)]
-    struct Robot<'a> {
-        reflex: &'a ReflexConfig,
-    }
     let path = folder.join("robot.toml");
-    let text = toml::to_string(&Robot { reflex: config })
+    let text = config
+        .to_robot()
         .map_err(|why| system("write the configuration")(std::io::Error::other(why)))?;
     std::fs::write(&path, text).map_err(system("write the configuration"))?;
     Ok(path)

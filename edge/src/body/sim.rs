@@ -5,6 +5,8 @@
 
 mod physics;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod voices;
 pub mod world;
 

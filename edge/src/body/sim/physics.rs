@@ -308,7 +308,11 @@ impl Simulation {
             if moving.polite && near && to_robot.dot(way) > 0.0 {
                 continue;
             }
-            let there = if left <= step { goal } else { here + way * (step / left) };
+            let there = if left <= step {
+                goal
+            } else {
+                here + way * (step / left)
+            };
             if let Some(body) = self.physics.bodies.get_mut(moving.body) {
                 body.set_next_kinematic_translation(there);
             }
@@ -413,7 +417,11 @@ impl Simulation {
     /// The cliff sensors look at the floor just before the wheels, in five directions; in reverse at
     /// what is behind.
     fn before_cliff(&self, pose: Pose) -> bool {
-        let back = if self.wheels.linear_mps < 0.0 { std::f32::consts::PI } else { 0.0 };
+        let back = if self.wheels.linear_mps < 0.0 {
+            std::f32::consts::PI
+        } else {
+            0.0
+        };
         let reach = self.world.robot.radius_m + 0.12;
         [-0.8, -0.4, 0.0, 0.4, 0.8].iter().any(|side| {
             let look = Rotation::new(pose.heading_rad + back + side) * Vector::new(reach, 0.0);
@@ -521,7 +529,11 @@ fn build(physics: &mut PhysicsWorld, world: &World) {
         (-half, height / 2.0, half, height / 2.0),
         (width + half, height / 2.0, half, height / 2.0),
     ] {
-        put(ColliderBuilder::cuboid(w, h).build(), Vector::new(x, y), 0.0);
+        put(
+            ColliderBuilder::cuboid(w, h).build(),
+            Vector::new(x, y),
+            0.0,
+        );
     }
     for wall in &world.walls {
         let (from, to) = (
@@ -572,4 +584,3 @@ fn movers(physics: &mut PhysicsWorld, world: &World, random: &mut fastrand::Rng)
     }
     moving
 }
-

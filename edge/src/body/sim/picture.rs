@@ -49,7 +49,8 @@ impl Canvas {
 
     /// Colours what `inside` says is, of a rectangle of the world.
     fn fill(&mut self, from: Point, to: Point, color: Color, inside: impl Fn(Point) -> bool) {
-        let pixel = |value: f32, most: usize| (value * self.scale).max(0.0).min(most as f32) as usize;
+        let pixel =
+            |value: f32, most: usize| (value * self.scale).max(0.0).min(most as f32) as usize;
         let columns = pixel(from[0], self.width)..pixel(to[0] + 1.0 / self.scale, self.width);
         let rows = pixel(from[1], self.height)..pixel(to[1] + 1.0 / self.scale, self.height);
         for row in rows {
@@ -115,13 +116,24 @@ pub fn frame(sim: &Simulation, scale: f32) -> Canvas {
         let [w, h] = item.size_m;
         let reach = w.hypot(h) / 2.0;
         let (sin, cos) = item.angle_deg.to_radians().sin_cos();
-        canvas.fill([x - reach, y - reach], [x + reach, y + reach], WALL, |[px, py]| {
-            let (dx, dy) = (px - x, py - y);
-            (dx * cos + dy * sin).abs() <= w / 2.0 && (dy * cos - dx * sin).abs() <= h / 2.0
-        });
+        canvas.fill(
+            [x - reach, y - reach],
+            [x + reach, y + reach],
+            WALL,
+            |[px, py]| {
+                let (dx, dy) = (px - x, py - y);
+                (dx * cos + dy * sin).abs() <= w / 2.0 && (dy * cos - dx * sin).abs() <= h / 2.0
+            },
+        );
     }
     let [width, height] = world.size_m;
-    let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height], [0.0, 0.0]];
+    let corners = [
+        [0.0, 0.0],
+        [width, 0.0],
+        [width, height],
+        [0.0, height],
+        [0.0, 0.0],
+    ];
     for (from, to) in corners.iter().zip(corners.iter().skip(1)) {
         canvas.line(*from, *to, 0.04, WALL);
     }

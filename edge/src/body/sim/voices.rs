@@ -49,9 +49,9 @@ impl Voices {
     }
 
     pub fn say(&mut self, at: Stamp, text: &str, from: Pose, people: &[(String, Point, f32)]) {
-        let near = people.iter().filter(|(_, [x, y], _)| {
-            (x - from.x_m).hypot(y - from.y_m) <= LOUD_M
-        });
+        let near = people
+            .iter()
+            .filter(|(_, [x, y], _)| (x - from.x_m).hypot(y - from.y_m) <= LOUD_M);
         let heard_by = near.map(|(name, ..)| name.clone()).collect();
         self.said.push(Said {
             at,

@@ -360,7 +360,10 @@ impl World {
             robot.max_acceleration_mps2,
         ];
         if !motor.iter().all(|value| *value > 0.0 && value.is_finite()) {
-            return fail("robot", "must have a size, speeds and an acceleration above zero");
+            return fail(
+                "robot",
+                "must have a size, speeds and an acceleration above zero",
+            );
         }
         if !self.inside(robot.at, robot.radius_m) {
             return fail("robot.at", "is not in the world");
@@ -375,7 +378,10 @@ impl World {
             || !(self.battery.rest_s > 0.0)
             || !(self.battery.reach_m > 0.0)
         {
-            return fail("battery", "needs a charge from 0 to 1, and must last some time and way");
+            return fail(
+                "battery",
+                "needs a charge from 0 to 1, and must last some time and way",
+            );
         }
         let people = self.people.iter().enumerate().map(|(n, person)| {
             let what = format!("people[{n}] ({})", person.name);
@@ -390,14 +396,20 @@ impl World {
                 return fail(&what, "needs a route of points that are in the world");
             }
             if !(0.0..=20.0).contains(&speed) || !(radius > 0.0) {
-                return fail(&what, "needs a speed from 0 to 20 m/s and a radius above zero");
+                return fail(
+                    &what,
+                    "needs a speed from 0 to 20 m/s and a radius above zero",
+                );
             }
         }
         let sayings = self.people.iter().flat_map(|person| &person.says);
         if let Some(saying) = sayings.into_iter().find(|saying| {
             !(saying.after_s >= 0.0 && saying.every_s >= 0.0 && saying.range_m > 0.0)
         }) {
-            return fail(&format!("{:?}", saying.text), "needs times from 0 on and a range");
+            return fail(
+                &format!("{:?}", saying.text),
+                "needs times from 0 on and a range",
+            );
         }
         for (n, wall) in self.walls.iter().enumerate() {
             if wall.from == wall.to || !(wall.thickness_m > 0.0) {

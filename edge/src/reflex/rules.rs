@@ -15,12 +15,14 @@ use super::{
 };
 use crate::body::hal::{Battery, Contact, Imu, Odometry, Scan, Stamp, Stamped, Twist};
 
+mod approach;
 mod clearance;
 mod fence;
 mod sensors;
 #[cfg(test)]
 mod tests;
 
+use approach::Motion;
 pub use clearance::Clearance;
 use clearance::Points;
 use fence::Fence;
@@ -219,18 +221,26 @@ impl Rules {
 
     /// The fastest at which the body still stands within that distance: what is in the way comes
     /// nearer at `people_mps` until then.
-    ///
-    /// Solves `v·t + v²/2a + u·(t + v/a) = d` for `v`; `t` is how long until it brakes.
-    fn safe_speed(&self, distance_m: f32, until_braking: Duration) -> f32 {
-        let braking = self.config.body.braking_mps2;
-        let people = self.config.zones.people_mps;
-        let delay = until_braking.as_secs_f32();
-        let room = distance_m - people * delay;
-        if room <= 0.0 || !room.is_finite() {
-            return if room == f32::INFINITY { f32::MAX } else { 0.0 };
+    fn safe_speed(&self, distance_m: f32, delay: Duration) -> f32 {
+        if distance_m == f32::INFINITY {
+            return f32::MAX;
         }
-        let lost = delay + people / braking;
-        braking * ((lost * lost + 2.0 * room / braking).sqrt() - lost)
+        // What is not a number is no distance.
+        self.motion(delay).along(distance_m.max(0.0)).max(0.0)
+    }
+
+    fn motion(&self, delay: Duration) -> Motion {
+        Motion {
+            braking_mps2: self.config.body.braking_mps2,
+            people_mps: self.config.zones.people_mps,
+            delay_s: delay.as_secs_f32(),
+        }
+    }
+
+    /// From a reading to wheels that brake, at the worst: it has that age; the motors believe the last
+    /// decision for as long as they may, if these reflexes die; and the wheels lag.
+    fn delay(&self, read: Stamp, now: Stamp) -> Duration {
+        read.age(now) + ms(self.config.motor_ms) + self.config.lag()
     }
 
     /// Stop zone, slow zone, collision, and room to turn.
@@ -245,8 +255,7 @@ impl Rules {
         }
         let zones = &self.config.zones;
         let full = self.config.bounds();
-        // The scan is as it was then; the next look is a tick away; the wheels lag.
-        let delay = scan.at.age(seen.now) + self.config.tick() + self.config.lag();
+        let delay = self.delay(scan.at, seen.now);
         let (ahead, behind) = (clearance.ahead_m, clearance.behind_m);
         let forward = self
             .safe_speed(ahead, delay)
@@ -254,6 +263,13 @@ impl Rules {
         let backward = self
             .safe_speed(behind, delay)
             .min(behind / (zones.collision_s + delay.as_secs_f32()));
+        let [come_ahead, come_behind] = if zones.people_mps > 0.0 {
+            let motions = [measured.unwrap_or_default(), seen.wanted];
+            self.points.approach(scan, motions, self.motion(delay))
+        } else {
+            [f32::MAX; 2]
+        };
+        let (forward, backward) = (forward.min(come_ahead), backward.min(come_behind));
         if forward < full.forward_mps || backward < full.backward_mps {
             let bounds = Bounds {
                 forward_mps: forward,
@@ -416,7 +432,7 @@ impl Rules {
             return;
         };
         let full = self.config.bounds();
-        let delay = odometry.at.age(seen.now) + self.config.tick() + self.config.lag();
+        let delay = self.delay(odometry.at, seen.now);
         let turn = odometry.value.twist.angular_radps;
         let turning = turn * (delay.as_secs_f32() + 0.5);
         let ways = fence.ways(odometry.value.pose, turning);
@@ -463,9 +479,8 @@ impl Rules {
         {
             let own = self.config.body.front_m.max(self.config.body.half_width_m);
             let way = fence::to_hazard(hazard, seen.odometry.map(|o| o.value.pose), own);
-            let delay = self.config.tick()
-                + self.config.lag()
-                + seen.odometry.map_or(Duration::ZERO, |o| o.at.age(seen.now));
+            let read = seen.odometry.map_or(seen.now, |odometry| odometry.at);
+            let delay = self.delay(read, seen.now);
             if way.inside {
                 let (severity, bounds) = if hazard.stop {
                     (Severity::Stop, Bounds::STOP)

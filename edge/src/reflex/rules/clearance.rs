@@ -19,14 +19,14 @@ pub struct Clearance {
 }
 
 /// So many points at once: what the processor's registers hold.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// The directions of a scanner, and the last answer.
 #[derive(Debug)]
 pub(super) struct Points {
-    front_m: f32,
-    back_m: f32,
-    half_width_m: f32,
+    pub(super) front_m: f32,
+    pub(super) back_m: f32,
+    pub(super) half_width_m: f32,
     turn_radius_m: f32,
     mount: [f32; 3],
     /// Angle, step and number of points that the directions are for.
@@ -39,10 +39,23 @@ pub(super) struct Points {
 /// A way around a centre of turning at that distance to the left, between two squared distances from it.
 /// The straight way needs none: nothing is between infinity and zero.
 #[derive(Clone, Copy)]
-struct Way {
+pub(super) struct Way {
     centre_m: f32,
     inner2: f32,
     outer2: f32,
+}
+
+impl Way {
+    /// How far a point is beside a curve; nothing if the way is straight.
+    #[inline]
+    pub(super) fn gap(&self, x: f32, y: f32) -> Option<f32> {
+        if self.outer2 <= 0.0 {
+            return None;
+        }
+        let across = y - self.centre_m;
+        let from_centre = (x * x + across * across).sqrt();
+        Some((self.inner2.sqrt() - from_centre).max(from_centre - self.outer2.sqrt()))
+    }
 }
 
 impl Points {
@@ -80,7 +93,7 @@ impl Points {
 
     /// The way of a motion. Turning on the spot and standing still are straight: what is around has its
     /// own rule.
-    fn way(&self, motion: Twist) -> Way {
+    pub(super) fn way(&self, motion: Twist) -> Way {
         let radius = motion.linear_mps / motion.angular_radps;
         // As exact as it needs to be: noise in the odometry does not ask again.
         let radius = (radius * 64.0).round() / 64.0;
@@ -102,7 +115,7 @@ impl Points {
     }
 
     /// The directions of a scan, if they are not those of the one before.
-    fn aim(&mut self, scan: &Scan) {
+    pub(super) fn aim(&mut self, scan: &Scan) {
         let geometry = (
             scan.angle_min_rad.to_bits(),
             scan.angle_step_rad.to_bits(),
@@ -128,23 +141,9 @@ impl Points {
     fn measure(&self, scan: &Scan, ways: [Way; 2]) -> Clearance {
         let mut found = Found::new();
         let limits = [scan.range_min_m.max(0.0), scan.range_max_m];
-        let (ranges, last) = scan.ranges_m.as_chunks::<LANES>();
-        let (cos, last_cos) = self.cos.as_chunks::<LANES>();
-        let (sin, last_sin) = self.sin.as_chunks::<LANES>();
-        for ((ranges, cos), sin) in ranges.iter().zip(cos).zip(sin) {
-            self.look(&mut found, ranges, cos, sin, limits, &ways);
+        for (ranges, cos, sin) in self.chunks(scan) {
+            self.look(&mut found, [&ranges, &cos, &sin], limits, &ways);
         }
-        // The last few, beside lanes that meet nothing.
-        let fill = |from: &[f32], with: f32| {
-            let mut lanes = [with; LANES];
-            for (lane, value) in lanes.iter_mut().zip(from) {
-                *lane = *value;
-            }
-            lanes
-        };
-        let ranges = fill(last, f32::INFINITY);
-        let (cos, sin) = (fill(last_cos, 0.0), fill(last_sin, 0.0));
-        self.look(&mut found, &ranges, &cos, &sin, limits, &ways);
         let along = |squares: &[f32; LANES], own: f32| least(squares).sqrt() - own;
         let blind: u32 = found.blind.iter().sum();
         let points = scan.ranges_m.len();
@@ -162,6 +161,39 @@ impl Points {
         }
     }
 
+    /// The points and their directions, eight at once; beside the last few are lanes that meet nothing.
+    pub(super) fn chunks(
+        &self,
+        scan: &Scan,
+    ) -> impl Iterator<Item = ([f32; LANES], [f32; LANES], [f32; LANES])> {
+        let (ranges, last) = scan.ranges_m.as_chunks::<LANES>();
+        let (cos, last_cos) = self.cos.as_chunks::<LANES>();
+        let (sin, last_sin) = self.sin.as_chunks::<LANES>();
+        let fill = |from: &[f32], with: f32| {
+            let mut lanes = [with; LANES];
+            for (lane, value) in lanes.iter_mut().zip(from) {
+                *lane = *value;
+            }
+            lanes
+        };
+        let rest = (
+            fill(last, f32::INFINITY),
+            fill(last_cos, 0.0),
+            fill(last_sin, 0.0),
+        );
+        let whole = ranges.iter().zip(cos).zip(sin);
+        whole
+            .map(|((ranges, cos), sin)| (*ranges, *cos, *sin))
+            .chain(std::iter::once(rest))
+    }
+
+    /// Where a reading is, from the centre of turning.
+    #[inline]
+    pub(super) fn place(&self, range: f32, cos: f32, sin: f32) -> (f32, f32) {
+        let [mount_x, mount_y, _] = self.mount;
+        (mount_x + range * cos, mount_y + range * sin)
+    }
+
     /// Eight points. No branches: the compiler makes vectors of it.
     #[inline]
     #[allow(
@@ -171,20 +203,16 @@ impl Points {
     fn look(
         &self,
         found: &mut Found,
-        ranges: &[f32; LANES],
-        cos: &[f32; LANES],
-        sin: &[f32; LANES],
+        [ranges, cos, sin]: [&[f32; LANES]; 3],
         [least, most]: [f32; 2],
         ways: &[Way; 2],
     ) {
-        let [mount_x, mount_y, _] = self.mount;
         for lane in 0..LANES {
             let range = ranges[lane];
             // A range that is not a number is not at least that; nor is one closer than can be seen.
             let reading = range >= least;
             let seen = reading & (range <= most);
-            let x = mount_x + range * cos[lane];
-            let y = mount_y + range * sin[lane];
+            let (x, y) = self.place(range, cos[lane], sin[lane]);
             let square = x * x + y * y;
             let straight = seen & (y.abs() <= self.half_width_m);
             nearer(&mut found.ahead[lane], straight & (x > 0.0), x);
@@ -209,7 +237,7 @@ fn nearer(least: &mut f32, counts: bool, distance: f32) {
     *least = if distance < *least { distance } else { *least };
 }
 
-fn least(lanes: &[f32; LANES]) -> f32 {
+pub(super) fn least(lanes: &[f32; LANES]) -> f32 {
     lanes.iter().copied().fold(f32::INFINITY, f32::min)
 }
 

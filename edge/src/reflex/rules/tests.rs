@@ -176,7 +176,7 @@ fn the_allowed_speed_stands_before_what_is_ahead() {
     for range in [0.5_f32, 0.8, 1.0, 1.5] {
         let verdict = verdict(&World::open().with(0.0, range));
         let (speed, config) = (verdict.hard.forward_mps, config());
-        let delay = (config.tick() + config.lag()).as_secs_f32();
+        let delay = (ms(config.motor_ms) + config.lag()).as_secs_f32();
         let stands = speed * delay + speed * speed / (2.0 * config.body.braking_mps2);
         let room = range - config.body.front_m;
         assert!(
@@ -185,6 +185,38 @@ fn the_allowed_speed_stands_before_what_is_ahead() {
         );
         assert!(speed <= room / config.zones.collision_s + 1e-3);
     }
+}
+
+#[test]
+fn where_people_walk_the_body_is_slow_beside_them_too() {
+    let mut config = config();
+    config.zones.people_mps = 0.5;
+    config.check().unwrap();
+    let speed = |bearing: f32, range: f32| {
+        let world = World::open().with(bearing, range);
+        Rules::new(config.clone())
+            .check(&world.snapshot())
+            .hard
+            .forward_mps
+    };
+    let delay = (ms(config.motor_ms) + config.lag()).as_secs_f32();
+    for bearing in [FRAC_PI_2, -FRAC_PI_2, PI - 0.01, 0.0] {
+        let mut slower = f32::INFINITY;
+        for range in [1.5, 0.8, 0.5, 0.3, 0.2] {
+            let v = speed(bearing, range);
+            assert!(v <= slower, "nearer is not faster");
+            slower = v;
+            // It stands before anybody at half a metre a second is there.
+            let stands = delay + v / config.body.braking_mps2;
+            let gap = range - config.body.front_m;
+            assert!(
+                v == 0.0 || stands * 0.5 <= gap + 0.02,
+                "{bearing} {range}: {v} m/s"
+            );
+        }
+        assert!(slower < 0.2, "{bearing}: {slower}");
+    }
+    assert_eq!(speed(FRAC_PI_2, 5.0), config.body.forward_mps);
 }
 
 #[test]

@@ -67,10 +67,25 @@ impl Sensors {
         let run = move || {
             while !told.load(Ordering::Acquire) {
                 scan.write(now(), &room).unwrap();
-                odometry.write(&Stamped { at: now(), value: Odometry::default() });
-                imu.write(&Stamped { at: now(), value: Imu::default() });
-                battery.write(&Stamped { at: now(), value: Battery { charge: 0.9, voltage_v: 12.0 } });
-                contact.write(&Stamped { at: now(), value: Contact::default() });
+                odometry.write(&Stamped {
+                    at: now(),
+                    value: Odometry::default(),
+                });
+                imu.write(&Stamped {
+                    at: now(),
+                    value: Imu::default(),
+                });
+                battery.write(&Stamped {
+                    at: now(),
+                    value: Battery {
+                        charge: 0.9,
+                        voltage_v: 12.0,
+                    },
+                });
+                contact.write(&Stamped {
+                    at: now(),
+                    value: Contact::default(),
+                });
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
@@ -139,7 +154,12 @@ impl Robot {
     }
 
     /// Wishes that motion again and again until a decision is as it should be.
-    fn wish_until(&self, source: Source, twist: Twist, done: impl Fn(&Decision) -> bool) -> Decision {
+    fn wish_until(
+        &self,
+        source: Source,
+        twist: Twist,
+        done: impl Fn(&Decision) -> bool,
+    ) -> Decision {
         let mut commander = self
             .board
             .commander(source, self.session.of(source))
@@ -183,7 +203,10 @@ fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = done() {
             return value;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what} never came");
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "{what} never came"
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -215,12 +238,18 @@ fn a_sensor_that_falls_silent_and_a_parent_that_does_stop_the_body() {
     robot.wish_until(Source::Mission, SLOW, |decision| decision.twist == SLOW);
     drop(sensors);
     let stale = robot.wish_until(Source::Mission, SLOW, |d| d.causes.has(Cause::SensorStale));
-    assert_eq!((stale.authority, stale.twist), (Authority::HardReflex, STILL));
+    assert_eq!(
+        (stale.authority, stale.twist),
+        (Authority::HardReflex, STILL)
+    );
     let _sensors = Sensors::of(&robot.board);
     robot.wish_until(Source::Mission, SLOW, |decision| decision.twist == SLOW);
     drop(pulse);
     let alone = robot.wish_until(Source::Mission, SLOW, |d| d.causes.has(Cause::Parent));
-    assert_eq!((alone.authority, alone.twist), (Authority::HardReflex, STILL));
+    assert_eq!(
+        (alone.authority, alone.twist),
+        (Authority::HardReflex, STILL)
+    );
 }
 
 #[test]
@@ -232,7 +261,9 @@ fn an_e_stop_holds_over_a_restart_until_a_person_releases_it() {
     robot.wish_until(Source::Mission, SLOW, |decision| decision.twist == SLOW);
     robot.board.press();
     robot.wish_until(Source::Manual, SLOW, |d| d.authority == Authority::EStop);
-    until("the latch on disk", || robot.path("e-stop").exists().then_some(()));
+    until("the latch on disk", || {
+        robot.path("e-stop").exists().then_some(())
+    });
     reflexes.signal(Signal::SIGKILL);
     drop((reflexes, sensors, before));
 
@@ -256,7 +287,9 @@ fn an_e_stop_holds_over_a_restart_until_a_person_releases_it() {
     });
     let freed = robot.wish_until(Source::Manual, SLOW, |decision| decision.twist == SLOW);
     assert_eq!(freed.epoch, epoch + 1);
-    until("the latch's end on disk", || (!robot.path("e-stop").exists()).then_some(()));
+    until("the latch's end on disk", || {
+        (!robot.path("e-stop").exists()).then_some(())
+    });
 }
 
 #[test]
@@ -291,7 +324,11 @@ fn two_reflexes_do_not_drive_one_body() {
     let _reflexes = robot.start();
     let second = run_with(&robot, &robot.path("robot.toml"), Some([1; 32]));
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains("one writer"), "{}", stderr(&second));
+    assert!(
+        stderr(&second).contains("one writer"),
+        "{}",
+        stderr(&second)
+    );
 }
 
 /// Runs `gpak reflexd` to its end.
@@ -331,7 +368,10 @@ fn what_cannot_work_is_refused_at_start_with_the_reason() {
         stderr(&output)
     };
     let fast = refused(&|config| config.body.forward_mps = 19.0);
-    assert!(fast.contains("needs") && fast.contains("forward_mps"), "{fast}");
+    assert!(
+        fast.contains("needs") && fast.contains("forward_mps"),
+        "{fast}"
+    );
     let points = refused(&|config| config.scan.points = 24_000);
     assert!(points.contains("360 points"), "{points}");
     std::fs::write(robot.path("robot.toml"), "[reflex]\nspeed = 9\n").unwrap();
@@ -339,18 +379,29 @@ fn what_cannot_work_is_refused_at_start_with_the_reason() {
     assert!(stderr(&unknown).contains("speed"), "{}", stderr(&unknown));
     write_config(robot.folder.path(), &Robot::config());
     let no_key = run_with(&robot, &robot.path("robot.toml"), None);
-    assert!(stderr(&no_key).contains("session key"), "{}", stderr(&no_key));
+    assert!(
+        stderr(&no_key).contains("session key"),
+        "{}",
+        stderr(&no_key)
+    );
     assert!(robot.board.motor().is_none(), "the drive was touched");
 }
 
 #[test]
 fn a_board_of_another_version_is_refused() {
     let robot = Robot::new();
-    let memory = OpenOptions::new().write(true).open(robot.board.path()).unwrap();
+    let memory = OpenOptions::new()
+        .write(true)
+        .open(robot.board.path())
+        .unwrap();
     memory.write_all_at(&99_u32.to_le_bytes(), 8).unwrap();
     let output = run_with(&robot, &robot.path("robot.toml"), Some([1; 32]));
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("version 99"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("version 99"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -377,7 +428,11 @@ fn a_log_is_made_again_hash_for_hash_and_a_changed_one_is_found() {
     let said: serde_json::Value = serde_json::from_slice(&same.stdout).unwrap();
     assert!(said["decisions"].as_u64().unwrap() > 1, "{said}");
 
-    let log = OpenOptions::new().read(true).write(true).open(robot.path("decisions")).unwrap();
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(robot.path("decisions"))
+        .unwrap();
     let mut byte = [0];
     // In the first decision's time.
     log.read_exact_at(&mut byte, 8).unwrap();
@@ -394,12 +449,18 @@ fn losing_the_real_time_class_is_noticed_and_slows_the_body() {
     let _sensors = Sensors::of(&robot.board);
     let _pulse = pulse(&robot.board);
     let reflexes = robot.start();
-    let fast = Twist { linear_mps: 0.6, angular_radps: 0.0 };
+    let fast = Twist {
+        linear_mps: 0.6,
+        angular_radps: 0.0,
+    };
     let cap = Robot::config().degraded_mps;
     if robot.board.status().unwrap().realtime {
         robot.wish_until(Source::Mission, fast, |decision| decision.twist == fast);
         let pid = reflexes.0.id().to_string();
-        let taken = Command::new("chrt").args(["-o", "-p", "0", &pid]).status().unwrap();
+        let taken = Command::new("chrt")
+            .args(["-o", "-p", "0", &pid])
+            .status()
+            .unwrap();
         assert!(taken.success());
     }
     let slow = robot.wish_until(Source::Mission, fast, |d| d.causes.has(Cause::Degraded));

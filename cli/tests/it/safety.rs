@@ -67,11 +67,18 @@ fn world(random: &mut fastrand::Rng) -> World {
         }
     };
     for _ in 0..5 {
-        let _ = writeln!(text, "[[boxes]]\nat = {}\nsize_m = [0.6, 0.4]\nangle_deg = 30", place());
+        let _ = writeln!(
+            text,
+            "[[boxes]]\nat = {}\nsize_m = [0.6, 0.4]\nangle_deg = 30",
+            place()
+        );
     }
     for _ in 0..3 {
         let (from, to) = (place(), place());
-        let _ = writeln!(text, "[[obstacles]]\nroute = [{from}, [4.5, 4.5], {to}]\nspeed_mps = {CARTS_MPS}\nafter_s = 1.5");
+        let _ = writeln!(
+            text,
+            "[[obstacles]]\nroute = [{from}, [4.5, 4.5], {to}]\nspeed_mps = {CARTS_MPS}\nafter_s = 1.5"
+        );
     }
     World::parse(&text, "any").unwrap()
 }
@@ -79,7 +86,12 @@ fn world(random: &mut fastrand::Rng) -> World {
 /// This test binary again, as another process.
 fn other(part: &str, folder: &Path) -> Process {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([&format!("safety::{part}"), "--exact", "--ignored", "--nocapture"])
+        .args([
+            &format!("safety::{part}"),
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(FOLDER, folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -128,10 +140,16 @@ fn relay() {
             scan.write(*at, value).unwrap();
         }
         // As old as they are: nothing is made fresh on the way.
-        from.odometry().iter().for_each(|reading| odometry.write(reading));
+        from.odometry()
+            .iter()
+            .for_each(|reading| odometry.write(reading));
         from.imu().iter().for_each(|reading| imu.write(reading));
-        from.battery().iter().for_each(|reading| battery.write(reading));
-        from.contact().iter().for_each(|reading| contact.write(reading));
+        from.battery()
+            .iter()
+            .for_each(|reading| battery.write(reading));
+        from.contact()
+            .iter()
+            .for_each(|reading| contact.write(reading));
         from.wait_rung(seen, later(now(), 1000));
     }
 }
@@ -169,7 +187,11 @@ fn parent() {
             change = later(now(), random.u64(200..1500));
             let ahead = random.f32() < 0.8;
             wish.linear_mps = if ahead { 0.8 } else { -0.4 };
-            wish.angular_radps = if random.bool() { 0.0 } else { 3.0 * random.f32() - 1.5 };
+            wish.angular_radps = if random.bool() {
+                0.0
+            } else {
+                3.0 * random.f32() - 1.5
+            };
         }
         commander.send(wish, Duration::from_millis(200));
         sleep_until(later(now(), 10));
@@ -194,11 +216,23 @@ fn blows(random: &mut fastrand::Rng) -> Vec<Blow> {
     for _ in 0..random.u32(1..4) {
         let (after_ms, whom) = (random.u64(0..2500), random.usize(0..3));
         if random.bool() {
-            blows.push(Blow { after_ms, whom, signal: Signal::SIGKILL });
+            blows.push(Blow {
+                after_ms,
+                whom,
+                signal: Signal::SIGKILL,
+            });
         } else {
-            blows.push(Blow { after_ms, whom, signal: Signal::SIGSTOP });
+            blows.push(Blow {
+                after_ms,
+                whom,
+                signal: Signal::SIGSTOP,
+            });
             let again = after_ms + random.u64(5..900);
-            blows.push(Blow { after_ms: again, whom, signal: Signal::SIGCONT });
+            blows.push(Blow {
+                after_ms: again,
+                whom,
+                signal: Signal::SIGCONT,
+            });
         }
     }
     blows.sort_by_key(|blow| blow.after_ms);
@@ -223,7 +257,10 @@ fn mission(seed: u64) -> Went {
     write("board", board.path().to_str().unwrap());
     write("seed", &seed.to_string());
     write("robot.toml", &config().to_robot().unwrap());
-    let (relay, parent) = (other("relay", folder.path()), other("parent", folder.path()));
+    let (relay, parent) = (
+        other("relay", folder.path()),
+        other("parent", folder.path()),
+    );
 
     let mut hardware = Hardware::new(&bus);
     // Until it moves; a machine that is very busy may take its time to start three processes.
@@ -250,9 +287,19 @@ fn mission(seed: u64) -> Went {
     if let Some(status) = board.status() {
         let _ = kill(Pid::from_raw(status.pid.cast_signed()), Signal::SIGKILL);
     }
-    let collisions = sim.collisions().iter().map(|collision| collision.speed_mps).collect();
-    let went = Went { collisions, way_m: hardware.way_m };
-    println!("mission {seed}: {:.2} m, touched at {:?} m/s, {blows:?}", went.way_m, went.collisions);
+    let collisions = sim
+        .collisions()
+        .iter()
+        .map(|collision| collision.speed_mps)
+        .collect();
+    let went = Went {
+        collisions,
+        way_m: hardware.way_m,
+    };
+    println!(
+        "mission {seed}: {:.2} m, touched at {:?} m/s, {blows:?}",
+        went.way_m, went.collisions
+    );
     went
 }
 
@@ -332,10 +379,18 @@ fn missions(seeds: std::ops::Range<u64>) {
         way_m += went.way_m;
         touched += went.collisions.len();
         let hard = went.collisions.iter().find(|speed| **speed > GENTLE_MPS);
-        assert!(hard.is_none(), "mission {seed} touched something at {hard:?} m/s");
+        assert!(
+            hard.is_none(),
+            "mission {seed} touched something at {hard:?} m/s"
+        );
     }
-    println!("{count} missions, {way_m:.0} m, touched {touched} times, never faster than {GENTLE_MPS} m/s");
-    assert!(way_m > 0.2 * count as f32, "the bodies hardly moved: {way_m} m");
+    println!(
+        "{count} missions, {way_m:.0} m, touched {touched} times, never faster than {GENTLE_MPS} m/s"
+    );
+    assert!(
+        way_m > 0.2 * count as f32,
+        "the bodies hardly moved: {way_m} m"
+    );
 }
 
 #[test]

@@ -33,14 +33,16 @@ mod scan;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use cell::{Cell, Unpacker};
-pub use cell::{Hazards, MotorOut, Status};
+
 use layout::Layout;
 use map::Map;
 pub use ports::{Commander, Heart, Port, Wheels, Writer};
 pub use ring::Decisions;
 pub use scan::{ScanBuffer, ScanWriter};
+pub use values::{Hazards, MotorOut, Status};
 
 /// What is wrong with a board.
 #[derive(Debug, thiserror::Error)]

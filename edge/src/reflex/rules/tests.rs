@@ -344,10 +344,13 @@ fn the_fence_is_never_crossed_by_braking_distance() {
     assert_eq!(outside.severity, Severity::Stop);
 }
 
+/// Finds a reading's time.
+type Time = fn(&mut World) -> &mut Stamp;
+
 #[test]
 fn a_sensor_is_stale_after_three_periods_and_then_nothing_moves() {
     let config = config();
-    let spoil: [(&str, u64, fn(&mut World) -> &mut Stamp); 5] = [
+    let spoil: [(&str, u64, Time); 5] = [
         ("scan", 300, |world| &mut world.scan.at),
         ("odometry", 60, |world| &mut world.odometry.at),
         ("imu", 60, |world| &mut world.imu.at),

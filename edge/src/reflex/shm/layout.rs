@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::{
-    cell::{Cell, Hazards, MotorOut, Status},
+    cell::Cell,
     slot::Slot,
+    values::{Hazards, MotorOut, Status},
 };
 use crate::{
     body::hal::{Battery, Contact, Imu, Odometry, Stamped},

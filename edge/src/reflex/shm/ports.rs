@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     Board, BoardError,
-    cell::{Cell, Hazards, MotorOut, Packer, Status},
+    cell::{Cell, Packer},
     slot::Slot,
+    values::{Hazards, MotorOut, Status},
 };
 use crate::{
     body::hal::{Battery, Contact, Imu, Odometry, Stamp, Stamped, Twist},

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Read as _, Write},
+    io::{BufWriter, IsTerminal as _, Read as _, Write},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use nix::sys::signal::{SigSet, Signal};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, getppid, pidfd_open},
+    process::{PidfdFlags, getppid, pidfd_open},
 };
 
 use super::{
@@ -171,7 +171,11 @@ pub fn run(
 /// It is not there.
 pub fn session_from_stdin() -> Result<SessionKey, StartError> {
     let mut bytes = [0; 32];
-    std::io::stdin()
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(StartError::NoKey);
+    }
+    stdin
         .lock()
         .read_exact(&mut bytes)
         .map_err(|_| StartError::NoKey)?;
@@ -227,7 +231,7 @@ fn watch_parent(board: &Board, signals: &Arc<Signals>) -> Result<(), StartError>
     let watched = pidfd_open(parent, PidfdFlags::empty())
         .map_err(|why| system("watch the parent")(why.into()))?;
     // It may have died before it was watched; then another is the parent by now.
-    if getppid() != Some(parent) || parent == Pid::INIT && std::process::id() != 1 {
+    if getppid() != Some(parent) {
         signals.orphaned.store(true, Ordering::Release);
     }
     let (board, signals) = (board.clone(), Arc::clone(signals));

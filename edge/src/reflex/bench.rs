@@ -74,6 +74,9 @@ pub struct Finding {
     pub realtime: bool,
     /// How many busy threads ran beside.
     pub load: usize,
+    /// How long other machines on the same hardware kept our processors from us meanwhile, in
+    /// milliseconds: no real-time class helps against that.
+    pub stolen_ms: u64,
     /// How often it was measured.
     pub count: u64,
     /// Half were at most so long, in microseconds.
@@ -111,6 +114,7 @@ impl Finding {
             name: name.into(),
             realtime,
             load,
+            stolen_ms: 0,
             count: taken.len(),
             p50_us: micros(taken.value_at_quantile(0.5)),
             p99_us: micros(taken.value_at_quantile(0.99)),
@@ -191,17 +195,35 @@ pub fn run(bench: &Bench, mut found: impl FnMut(&Finding)) -> Result<(), BenchEr
 }
 
 fn all(bench: &Bench, found: &mut impl FnMut(&Finding)) -> Result<(), BenchError> {
+    let mut measure = |take: &dyn Fn() -> Result<Finding, BenchError>| {
+        let before = stolen_ms();
+        let mut finding = take()?;
+        finding.stolen_ms = stolen_ms().saturating_sub(before);
+        found(&finding);
+        Ok::<_, BenchError>(())
+    };
     for points in [360, 24_000] {
-        found(&rules::rules(bench, points)?);
+        measure(&|| rules::rules(bench, points))?;
     }
     for hertz in [1000, 100] {
-        found(&cadence::cadence(bench, hertz)?);
+        measure(&|| cadence::cadence(bench, hertz))?;
     }
-    found(&hardware::sample_to_stop(bench, 360)?);
-    for case in hardware::DEATHS {
-        found(&hardware::death_to_stop(bench, case)?);
+    measure(&|| hardware::sample_to_stop(bench, 360))?;
+    for death in hardware::DEATHS {
+        measure(&|| hardware::death_to_stop(bench, death))?;
     }
     Ok(())
+}
+
+/// The processors' stolen time since the system started, as `/proc/stat` says it in hundredths of a second.
+fn stolen_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default();
+    let steal = all.split_ascii_whitespace().nth(8);
+    steal
+        .and_then(|ticks| ticks.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 10
 }
 
 /// Work that never ends by itself, and fits into the processor.

@@ -90,7 +90,8 @@ impl Rig {
         // A loop fast enough for the motors' watchdog to be short.
         config.tick_hz = 500;
         config.motor_ms = 8;
-        config.parent_ms = 20;
+        // A killed process is gone when its memory is: under load its silence may be noticed first.
+        config.parent_ms = 9;
         // Without the real-time class nothing would move at half a metre a second.
         config.degraded_mps = 1.0;
         write_config(&bench.folder, &config)?;

@@ -53,10 +53,10 @@ pub fn parent(program: &Path, folder: &Path) -> Result<(), BenchError> {
     let mut next = now();
     for beat in 0_u64.. {
         heart.beat();
-        if beat.is_multiple_of(10) {
+        if beat.is_multiple_of(25) {
             commander.send(twist, Duration::from_millis(300));
         }
-        next = after(next, Duration::from_millis(5)).max(now());
+        next = after(next, Duration::from_millis(2)).max(now());
         sleep_until(next);
     }
     Ok(())

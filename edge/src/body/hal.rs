@@ -169,3 +169,21 @@ pub trait Speaker: Device {
     /// Says it, or queues it behind what is being said.
     fn say(&mut self, text: &str) -> Result<(), DeviceError>;
 }
+
+/// Something that a camera recognised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// What it is: `person`.
+    pub what: String,
+    /// How far it is, from the middle of the body.
+    pub range_m: f32,
+    /// In which direction.
+    pub bearing_rad: f32,
+}
+
+/// An angle in (-π, π].
+pub fn wrap(angle_rad: f32) -> f32 {
+    use std::f32::consts::{PI, TAU};
+    let wrapped = angle_rad.rem_euclid(TAU);
+    if wrapped > PI { wrapped - TAU } else { wrapped }
+}

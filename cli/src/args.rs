@@ -13,7 +13,9 @@ use gpak_kernel::{
 use gpak_tools::wasm::Language;
 
 use crate::{
-    commands::identity::args::IdentityCommand, serve::args::ServeArgs, settings::BudgetChange,
+    commands::{identity::args::IdentityCommand, reflexd::ReflexdArgs},
+    serve::args::ServeArgs,
+    settings::BudgetChange,
 };
 
 /// gpak: an agent kernel. It runs a task in a folder, with tools, and loses nothing.
@@ -67,6 +69,8 @@ pub enum Command {
     Acp(AcpArgs),
     /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol
     Serve(Box<ServeArgs>),
+    /// The reflexes of a robot, in a process of their own (`gpak robot run` starts it); measures them
+    Reflexd(Box<ReflexdArgs>),
     /// Compare strategies on the evaluation set: what each solves, and what it takes
     Eval(EvalArgs),
     /// The settings, and where each came from

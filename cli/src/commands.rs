@@ -7,6 +7,7 @@ pub mod eval;
 pub mod identity;
 pub mod memory;
 pub mod models;
+pub mod reflexd;
 pub mod run;
 pub mod runs;
 pub mod tools;

@@ -62,6 +62,11 @@ fn report(failure: Failure, json: bool) {
 
 fn start(cli: Cli) -> Result<u8, Failure> {
     let is_service = matches!(&cli.command, Command::Serve(args) if args.command.is_none());
+    // Its deadlines are kept without a runtime, whose threads would be in the way.
+    let cli = match cli.command {
+        Command::Reflexd(args) => return commands::reflexd::reflexd(*args, cli.json),
+        command => Cli { command, ..cli },
+    };
     logging::begin(is_service);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -89,6 +94,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Identity(command) => commands::identity::identity(&home, *command, json).await,
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
         Command::Serve(args) => serve::serve(&home, *args, json).await,
+        Command::Reflexd(args) => commands::reflexd::reflexd(*args, json),
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),
         Command::Doctor(place) => commands::doctor::doctor(&home, &place.workspace, json).await,

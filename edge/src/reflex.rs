@@ -6,6 +6,7 @@
 //! into one motion, with the reason.
 
 pub mod arbiter;
+pub mod bench;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -274,6 +274,19 @@ impl ReflexConfig {
         Ok(config)
     }
 
+    /// As a `robot.toml` that has no other table.
+    ///
+    /// # Errors
+    ///
+    /// A number is too large for TOML.
+    pub fn to_robot(&self) -> Result<String, toml::ser::Error> {
+        #[derive(Serialize)]
+        struct Robot<'a> {
+            reflex: &'a ReflexConfig,
+        }
+        toml::to_string(&Robot { reflex: self })
+    }
+
     /// A small robot on two wheels with a scanner, to start from: what tests and examples use.
     pub fn example() -> Self {
         Self {

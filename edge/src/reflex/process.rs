@@ -129,8 +129,9 @@ pub fn run(
     let signals = Arc::new(Signals::default());
     signals.latched.store(held, Ordering::Release);
 
-    watch_parent(&board, &signals)?;
+    // First, so that every thread inherits that the signals are blocked.
     watch_signals(&board, &signals)?;
+    watch_parent(&board, &signals)?;
     let realtime = realtime::enter(realtime::REFLEXES);
     signals.realtime.store(realtime.is_ok(), Ordering::Release);
     let locked = realtime::lock_memory();
@@ -251,7 +252,6 @@ fn watch_parent(board: &Board, signals: &Arc<Signals>) -> Result<(), StartError>
 fn watch_signals(board: &Board, signals: &Arc<Signals>) -> Result<(), StartError> {
     let ends = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let ends = ends.into_iter().collect::<SigSet>();
-    // Inherited by the threads that are started from here on.
     ends.thread_block()
         .map_err(|why| system("block signals")(why.into()))?;
     let (board, signals) = (board.clone(), Arc::clone(signals));

@@ -1,1 +1,9 @@
 //! Tests of the edge at its public surface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod steady;

@@ -10,20 +10,12 @@ fn with(change: impl FnOnce(&mut ReflexConfig)) -> Result<(), String> {
 fn the_example_is_accepted_and_comes_back_as_it_was_written() {
     let text = format!(
         "name = \"left to others\"\n{}",
-        toml::to_string(&Wrapped {
-            reflex: ReflexConfig::example()
-        })
-        .unwrap()
+        ReflexConfig::example().to_robot().unwrap()
     );
     assert_eq!(
         ReflexConfig::from_robot(&text).unwrap(),
         ReflexConfig::example()
     );
-}
-
-#[derive(Serialize)]
-struct Wrapped {
-    reflex: ReflexConfig,
 }
 
 #[test]
@@ -52,10 +44,7 @@ fn a_small_file_is_enough() {
 
 #[test]
 fn a_key_that_is_not_known_is_refused_by_name() {
-    let text = toml::to_string(&Wrapped {
-        reflex: ReflexConfig::example(),
-    })
-    .unwrap();
+    let text = ReflexConfig::example().to_robot().unwrap();
     let odd = text.replace("stop_m = ", "stpo_m = ");
     let error = ReflexConfig::from_robot(&odd).unwrap_err().to_string();
     assert!(error.contains("stpo_m"), "{error}");

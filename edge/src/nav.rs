@@ -7,4 +7,6 @@
 pub mod follow;
 pub mod grid;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 pub mod tree;

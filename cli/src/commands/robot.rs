@@ -1,7 +1,7 @@
 //! `gpak robot`: the same kernel with a body.
 
-pub mod args;
 mod aboard;
+pub mod args;
 mod sim;
 mod view;
 
@@ -63,20 +63,43 @@ fn status(home: &Home, json: bool) -> Result<u8, Failure> {
         }));
         return Ok(DONE);
     }
-    println!("world     {} (process {}, reflexes {})", living.world, living.pid, status.pid);
+    println!(
+        "world     {} (process {}, reflexes {})",
+        living.world, living.pid, status.pid
+    );
     if let Some(pose) = pose {
         let degrees = pose.heading_rad.to_degrees();
-        println!("at        ({:.2}, {:.2}), heading {degrees:.0}°", pose.x_m, pose.y_m);
+        println!(
+            "at        ({:.2}, {:.2}), heading {degrees:.0}°",
+            pose.x_m, pose.y_m
+        );
     }
     let twist = status.twist;
-    println!("moves     {:.2} m/s, {:.2} rad/s", twist.linear_mps, twist.angular_radps);
+    println!(
+        "moves     {:.2} m/s, {:.2} rad/s",
+        twist.linear_mps, twist.angular_radps
+    );
     if let Some(charge) = battery {
         println!("battery   {:.0} %", charge * 100.0);
     }
-    let held = if status.causes.is_empty() { "nothing".to_owned() } else { status.causes.to_string() };
-    println!("held by   {held}{}", if status.latched { "; E-STOP" } else { "" });
-    let class = if status.realtime { "real-time class" } else { "DEGRADED: no real-time class" };
-    println!("reflexes  {} decisions, {} ticks missed, {class}, said {age:.0?} ago", status.decisions, status.missed);
+    let held = if status.causes.is_empty() {
+        "nothing".to_owned()
+    } else {
+        status.causes.to_string()
+    };
+    println!(
+        "held by   {held}{}",
+        if status.latched { "; E-STOP" } else { "" }
+    );
+    let class = if status.realtime {
+        "real-time class"
+    } else {
+        "DEGRADED: no real-time class"
+    };
+    println!(
+        "reflexes  {} decisions, {} ticks missed, {class}, said {age:.0?} ago",
+        status.decisions, status.missed
+    );
     Ok(DONE)
 }
 
@@ -99,7 +122,11 @@ fn replay(file: &std::path::Path, json: bool) -> Result<u8, Failure> {
                 let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
                 json!({"same": true, "decisions": decisions, "hash": hash})
             }
-            Replayed::Differs { number, logged, made } => {
+            Replayed::Differs {
+                number,
+                logged,
+                made,
+            } => {
                 json!({"same": false, "number": number, "logged": logged, "made": made})
             }
         };
@@ -112,9 +139,15 @@ fn replay(file: &std::path::Path, json: bool) -> Result<u8, Failure> {
     match recording.replayed {
         Replayed::Same { decisions, hash } => {
             let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            println!("{decisions} decisions made again, each with the same hash; the last is {hash}");
+            println!(
+                "{decisions} decisions made again, each with the same hash; the last is {hash}"
+            );
         }
-        Replayed::Differs { number, logged, made } => println!(
+        Replayed::Differs {
+            number,
+            logged,
+            made,
+        } => println!(
             "decision {number} differs: logged {:.3} m/s, made {:.3} m/s; the recording was changed, or \
              this gpak decides otherwise",
             logged.linear_mps, made.linear_mps

@@ -79,7 +79,9 @@ impl Helm {
     /// It was not possible; or there is no body any more.
     pub async fn carry_out(&self, goal: Goal, bounds: Asked) -> Result<Measured, ToolError> {
         let most = self.limits.within.as_secs_f32();
-        let within = bounds.within_s.map_or(most, |within| within.clamp(1.0, most));
+        let within = bounds
+            .within_s
+            .map_or(most, |within| within.clamp(1.0, most));
         let speed = bounds.max_speed_mps.unwrap_or(f32::MAX);
         let intent = Intent {
             goal,
@@ -210,8 +212,10 @@ impl Action {
 
 /// All but the words are idempotent: made twice they end where made once. Words said twice hurt nobody.
 fn specs() -> Vec<ToolSpec> {
-    let seconds = || json!({"type": "number", "minimum": 1, "description": "Give up after so many seconds."});
-    let speed = || json!({"type": "number", "minimum": 0.05, "description": "Never faster, in m/s."});
+    let seconds =
+        || json!({"type": "number", "minimum": 1, "description": "Give up after so many seconds."});
+    let speed =
+        || json!({"type": "number", "minimum": 0.05, "description": "Never faster, in m/s."});
     let metres = |what: &str| json!({"type": "number", "description": what});
     vec![
         spec(
@@ -288,13 +292,7 @@ fn specs() -> Vec<ToolSpec> {
             &["to_deg"],
             Effect::Idempotent,
         ),
-        spec(
-            "stop",
-            "Stand still.",
-            json!({}),
-            &[],
-            Effect::Idempotent,
-        ),
+        spec("stop", "Stand still.", json!({}), &[], Effect::Idempotent),
     ]
 }
 

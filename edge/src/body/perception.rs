@@ -44,18 +44,27 @@ pub struct Perception {
 impl Perception {
     /// Somebody said something.
     pub fn heard(&mut self, heard: &Heard, now: Stamp) -> Option<Percept> {
-        let words: String = heard.text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+        let words: String = heard
+            .text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST)
+            .collect();
         if words.trim().is_empty() {
             return None;
         }
-        let place = heard.bearing_rad.map(|bearing| format!(" (from {})", side(bearing)));
+        let place = heard
+            .bearing_rad
+            .map(|bearing| format!(" (from {})", side(bearing)));
         let text = format!("heard: {words:?}{}", place.unwrap_or_default());
         self.tell("microphone", words, text, now)
     }
 
     /// Somebody is in sight.
     pub fn sees(&mut self, sightings: &[Sighting], now: Stamp) -> Option<Percept> {
-        let near = sightings.iter().filter(|sighting| sighting.range_m <= NEAR_M);
+        let near = sightings
+            .iter()
+            .filter(|sighting| sighting.range_m <= NEAR_M);
         let nearest = near.min_by(|one, other| one.range_m.total_cmp(&other.range_m))?;
         let (what, range) = (&nearest.what, nearest.range_m);
         let text = format!("{what} {range:.1} m {}", side(nearest.bearing_rad));
@@ -74,7 +83,10 @@ impl Perception {
         }
         let text = match held.severity {
             Severity::Latch => {
-                format!("e-stop: the body stands until a person releases it ({})", held.causes)
+                format!(
+                    "e-stop: the body stands until a person releases it ({})",
+                    held.causes
+                )
             }
             _ => format!("blocked: the reflexes stopped the body for {}", held.causes),
         };

@@ -164,7 +164,10 @@ impl Pilot {
             let reach = self.build.radius_m + 0.12;
             for side in [-0.8_f32, -0.4, 0.0, 0.4, 0.8] {
                 let angle = pose.heading_rad + side;
-                let (x, y) = (pose.x_m + reach * angle.cos(), pose.y_m + reach * angle.sin());
+                let (x, y) = (
+                    pose.x_m + reach * angle.cos(),
+                    pose.y_m + reach * angle.sin(),
+                );
                 let cell = self.grid.cell(x, y);
                 self.grid.take(cell);
             }
@@ -222,7 +225,9 @@ impl Pilot {
             return Tick::default();
         };
         if held.severity >= Severity::Stop {
-            doing.held.extend(held.causes.iter().map(|cause| cause.name()));
+            doing
+                .held
+                .extend(held.causes.iter().map(|cause| cause.name()));
         }
         let too_long = doing.began.age(now) > doing.intent.within;
         let next = match self.pose() {
@@ -265,7 +270,11 @@ impl Pilot {
                 let moves = twist.is_some_and(|twist| {
                     twist.linear_mps.abs() > 0.01 || twist.angular_radps.abs() > 0.02
                 });
-                if moves { Ok(Twist::default()) } else { Err(Ended::Done) }
+                if moves {
+                    Ok(Twist::default())
+                } else {
+                    Err(Ended::Done)
+                }
             }
             Goal::Turn { to_rad } => turn(at, to_rad, self.build.turn_radps),
             Goal::WaitFor(event) => self.wait(doing, event, held),
@@ -296,11 +305,18 @@ impl Pilot {
 
     fn wait(&self, doing: &Doing, event: Event, held: Held) -> Result<Twist, Ended> {
         let happened = match event {
-            Event::Voice => self.voice.as_ref().is_some_and(|voice| voice.at > doing.began),
+            Event::Voice => self
+                .voice
+                .as_ref()
+                .is_some_and(|voice| voice.at > doing.began),
             Event::Person => !self.people.is_empty(),
             Event::Clear => held.severity < Severity::Stop,
         };
-        if happened { Err(Ended::Done) } else { Ok(Twist::default()) }
+        if happened {
+            Err(Ended::Done)
+        } else {
+            Ok(Twist::default())
+        }
     }
 
     /// Somebody spoke since it began: the mind wants to know.
@@ -345,7 +361,11 @@ impl Pilot {
     ) -> Result<Twist, Ended> {
         if let Some(person) = self.meant(at, whom) {
             if person.range_m <= stop_at_m + 0.1 {
-                return match turn(at, at.heading_rad + person.bearing_rad, self.build.turn_radps) {
+                return match turn(
+                    at,
+                    at.heading_rad + person.bearing_rad,
+                    self.build.turn_radps,
+                ) {
                     Err(Ended::Done) => Err(Ended::Done),
                     other => other,
                 };
@@ -366,7 +386,9 @@ impl Pilot {
         }
         let Some(voice) = self.voice.as_ref().filter(|_| whom == Whom::Voice) else {
             let nobody = match whom {
-                Whom::Person => "no person is in sight; `look`, `turn`, or `go_to` another place first",
+                Whom::Person => {
+                    "no person is in sight; `look`, `turn`, or `go_to` another place first"
+                }
                 Whom::Voice => "nobody has spoken; `wait_for` a voice first",
             };
             // One who was in sight a moment ago may be again.

@@ -87,7 +87,12 @@ impl Recorder {
 
     /// Adds a decision.
     pub fn decision(&self, record: &Record) {
-        self.write(DECISIONS, record.input.at, &record.to_bytes(), "gpak-decision");
+        self.write(
+            DECISIONS,
+            record.input.at,
+            &record.to_bytes(),
+            "gpak-decision",
+        );
     }
 
     fn write(&self, channel: &'static str, at: Stamp, bytes: &[u8], encoding: &str) {
@@ -137,10 +142,15 @@ impl Inner {
             Some(id) => *id,
             None => {
                 let schema = match encoding {
-                    "json" => self.writer.add_schema(channel, "jsonschema", b"{\"type\":\"object\"}")?,
+                    "json" => {
+                        self.writer
+                            .add_schema(channel, "jsonschema", b"{\"type\":\"object\"}")?
+                    }
                     _ => 0,
                 };
-                let id = self.writer.add_channel(schema, channel, encoding, &BTreeMap::new())?;
+                let id = self
+                    .writer
+                    .add_channel(schema, channel, encoding, &BTreeMap::new())?;
                 self.channels.insert(channel, id);
                 id
             }
@@ -182,14 +192,17 @@ pub fn replay_file(path: &Path) -> Result<Recording, RecordError> {
         if topic == DECISIONS {
             let record = <&[u8; Record::BYTES]>::try_from(message.data.as_ref());
             let record = record.ok().and_then(Record::from_bytes);
-            let broken = || RecordError::NotReplayable("a decision in it cannot be read".to_owned());
+            let broken =
+                || RecordError::NotReplayable("a decision in it cannot be read".to_owned());
             records.push(record.ok_or_else(broken)?);
         }
         *channels.entry(topic).or_insert(0) += 1;
     }
     let may = envelopes(&bytes)?;
     if records.is_empty() {
-        return Err(RecordError::NotReplayable("there are no decisions in it".to_owned()));
+        return Err(RecordError::NotReplayable(
+            "there are no decisions in it".to_owned(),
+        ));
     }
     let replayed = replay(&may, records);
     Ok(Recording { channels, replayed })
@@ -205,13 +218,17 @@ fn envelopes(bytes: &[u8]) -> Result<[Envelope; 3], RecordError> {
     };
     let summary = Summary::read(bytes)?.ok_or_else(unfinished)?;
     let mut indexes = summary.metadata_indexes.iter();
-    let index = indexes.find(|index| index.name == METADATA).ok_or_else(unfinished)?;
+    let index = indexes
+        .find(|index| index.name == METADATA)
+        .ok_or_else(unfinished)?;
     let metadata = mcap::read::metadata(bytes, index)?.metadata;
     match metadata.get("missed").map(String::as_str) {
         Some("0") => {}
         missed => {
             let missed = missed.unwrap_or("an unknown number of");
-            let why = format!("{missed} decisions are missing in it: they came faster than they were written");
+            let why = format!(
+                "{missed} decisions are missing in it: they came faster than they were written"
+            );
             return Err(RecordError::NotReplayable(why));
         }
     }

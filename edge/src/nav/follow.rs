@@ -56,7 +56,9 @@ impl Follower {
 
     /// The way that is left, from the point that is gone to.
     pub fn left(&self) -> &[(f32, f32)] {
-        self.way.get(self.next.min(self.way.len().saturating_sub(1))..).unwrap_or_default()
+        self.way
+            .get(self.next.min(self.way.len().saturating_sub(1))..)
+            .unwrap_or_default()
     }
 
     /// What to do at that place.

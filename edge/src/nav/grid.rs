@@ -107,9 +107,14 @@ impl Grid {
                 continue;
             }
             let hit = *range <= scan.range_max_m;
-            let reach = range.min(scan.range_max_m).min(if hit { f32::MAX } else { free_up_to_m });
+            let reach = range
+                .min(scan.range_max_m)
+                .min(if hit { f32::MAX } else { free_up_to_m });
             let angle = from.heading_rad + scan.angle_min_rad + scan.angle_step_rad * index as f32;
-            let end = self.cell(from.x_m + reach * angle.cos(), from.y_m + reach * angle.sin());
+            let end = self.cell(
+                from.x_m + reach * angle.cos(),
+                from.y_m + reach * angle.sin(),
+            );
             for cell in line(start, end) {
                 if cell != end {
                     self.change(cell, PASS);

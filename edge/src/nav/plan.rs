@@ -91,7 +91,9 @@ impl Clearance {
 
     /// Whether the body may stand there.
     pub fn allows(&self, cell: Cell) -> bool {
-        self.near.get(&cell).is_none_or(|distance| *distance > self.hard)
+        self.near
+            .get(&cell)
+            .is_none_or(|distance| *distance > self.hard)
     }
 
     fn extra(&self, grid: &Grid, cell: Cell) -> u32 {
@@ -116,12 +118,7 @@ pub type Way = Vec<(f32, f32)>;
 /// # Errors
 ///
 /// There is none; says why, and what could be gone to instead.
-pub fn plan(
-    grid: &Grid,
-    margin: Margin,
-    from: (f32, f32),
-    to: (f32, f32),
-) -> Result<Way, NoWay> {
+pub fn plan(grid: &Grid, margin: Margin, from: (f32, f32), to: (f32, f32)) -> Result<Way, NoWay> {
     let clearance = Clearance::new(grid, margin);
     let (start, goal) = (grid.cell(from.0, from.1), grid.cell(to.0, to.1));
     let (x_m, y_m) = to;
@@ -145,9 +142,7 @@ pub fn plan(
         !grid.is_taken(cell) && ((dx * dx + dy * dy) as f32).sqrt() <= clearance.hard + 1.0
     };
     let stuck = !clearance.allows(start);
-    let open = |cell: Cell| {
-        grid.has(cell) && (clearance.allows(cell) || (stuck && leaving(cell)))
-    };
+    let open = |cell: Cell| grid.has(cell) && (clearance.allows(cell) || (stuck && leaving(cell)));
     let found = astar(
         &start,
         |cell| steps(*cell, &open, |cell| clearance.extra(grid, cell)),

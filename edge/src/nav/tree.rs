@@ -177,8 +177,12 @@ impl Node {
                 Status::Running => Status::Running,
                 _ => Status::Success,
             },
-            Self::Retry(node, most, done) => again(node, Status::Failure, *most, done, leaves, left),
-            Self::Repeat(node, most, done) => again(node, Status::Success, *most, done, leaves, left),
+            Self::Retry(node, most, done) => {
+                again(node, Status::Failure, *most, done, leaves, left)
+            }
+            Self::Repeat(node, most, done) => {
+                again(node, Status::Success, *most, done, leaves, left)
+            }
             Self::Within(node, ticks, used) => {
                 *used += 1;
                 if *used > *ticks {
@@ -217,7 +221,9 @@ impl Node {
                 }
             }
             Self::Not(node) | Self::Always(node) => node.cancel(leaves),
-            Self::Retry(node, _, done) | Self::Repeat(node, _, done) | Self::Within(node, _, done) => {
+            Self::Retry(node, _, done)
+            | Self::Repeat(node, _, done)
+            | Self::Within(node, _, done) => {
                 *done = 0;
                 node.cancel(leaves);
             }
@@ -265,7 +271,12 @@ fn parallel(
             *ended = (status != Status::Running).then_some(status);
         }
     }
-    let count = |wanted| nodes.iter().filter(|(_, ended)| *ended == Some(wanted)).count();
+    let count = |wanted| {
+        nodes
+            .iter()
+            .filter(|(_, ended)| *ended == Some(wanted))
+            .count()
+    };
     let (good, bad) = (count(Status::Success), count(Status::Failure));
     let status = if good >= needed {
         Status::Success
@@ -303,14 +314,17 @@ fn again(
 }
 
 /// Reads a node: a table with one key that says its kind, and what belongs to that.
-fn node(
-    table: &toml::Table,
-    at: &str,
-    leaves: &mut usize,
-    deep: usize,
-) -> Result<Node, TreeError> {
+fn node(table: &toml::Table, at: &str, leaves: &mut usize, deep: usize) -> Result<Node, TreeError> {
     const KINDS: [&str; 10] = [
-        "sequence", "fallback", "parallel", "not", "always", "retry", "repeat", "within", "action",
+        "sequence",
+        "fallback",
+        "parallel",
+        "not",
+        "always",
+        "retry",
+        "repeat",
+        "within",
+        "action",
         "condition",
     ];
     let fail = |why: String| TreeError::Node {
@@ -320,7 +334,10 @@ fn node(
     if deep > DEEPEST {
         return Err(fail(format!("is deeper than {DEEPEST}")));
     }
-    let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| table.contains_key(*kind)).collect();
+    let kinds: Vec<&str> = KINDS
+        .into_iter()
+        .filter(|kind| table.contains_key(*kind))
+        .collect();
     let [kind] = kinds.as_slice() else {
         let kinds = KINDS.join(", ");
         return Err(fail(format!("needs one of {kinds}, and no more than one")));
@@ -333,12 +350,17 @@ fn node(
         "action" | "condition" => &[],
         kind => &[kind],
     };
-    if let Some(key) = table.keys().find(|key| !allowed.is_empty() && !allowed.contains(&key.as_str())) {
+    if let Some(key) = table
+        .keys()
+        .find(|key| !allowed.is_empty() && !allowed.contains(&key.as_str()))
+    {
         return Err(fail(format!("has a key `{key}` that means nothing")));
     }
     let mut leaf = || {
         let name = table.get(*kind).and_then(toml::Value::as_str);
-        let name = name.ok_or_else(|| fail(format!("`{kind}` needs a name")))?.to_owned();
+        let name = name
+            .ok_or_else(|| fail(format!("`{kind}` needs a name")))?
+            .to_owned();
         let mut args: Args = table.clone().into_iter().collect();
         args.remove(*kind);
         *leaves += 1;

@@ -59,7 +59,9 @@ pub async fn sim(home: &Home, args: SimArgs, json: bool) -> Result<u8, Failure> 
     let task = run::task(&args.task)?;
     let world = World::read(&args.world).map_err(|why| Failure::usage(why.to_string()))?;
     if !(0.05..=20.0).contains(&args.speed) {
-        return Err(Failure::usage("--speed must be between 0.05 and 20".to_owned()));
+        return Err(Failure::usage(
+            "--speed must be between 0.05 and 20".to_owned(),
+        ));
     }
     let workspace = wire::workspace(Path::new("."))?;
     let settings = Settings::read(home, &workspace)?.with_flags(args.model.as_ref(), &args.bounds);
@@ -80,8 +82,11 @@ pub async fn sim(home: &Home, args: SimArgs, json: bool) -> Result<u8, Failure> 
         strategy: None,
         parent: None,
     };
-    let out = args.out.clone().unwrap_or_else(|| home.data.join("robot").join(run.to_string()));
-    std::fs::create_dir_all(&out).map_err(|why| file(&out, &why))?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| home.data.join("robot").join(run.to_string()));
+    std::fs::create_dir_all(&out).map_err(file(&out))?;
     let life = Life::begin(home, &args, world, &out)?;
     let session = Session::new(json, attended);
     let model = mind.model.clone();
@@ -115,7 +120,9 @@ fn with_body(home: &Home, driver: Driver, helm: &Helm) -> Result<Driver, Failure
     };
     // Those that only the machine calls have nothing to copy here.
     let controls = driver.toolbox.specs();
-    let controls = controls.iter().filter(|spec| spec.control.is_some_and(kept));
+    let controls = controls
+        .iter()
+        .filter(|spec| spec.control.is_some_and(kept));
     let controls = controls.filter_map(|spec| driver.toolbox.get(&spec.name).cloned());
     let toolbox = Toolbox::new(helm.tools().into_iter().chain(controls))
         .map_err(|why| Failure::new(why.to_string()))?;
@@ -144,8 +151,9 @@ impl Life {
         let (config, text) = robot_toml(&world, args.speed)
             .map_err(|why| Failure::usage(format!("{}: {why}", args.world.display())))?;
         let toml = out.join("robot.toml");
-        std::fs::write(&toml, text).map_err(|why| file(&toml, &why))?;
-        let recorder = Recorder::create(&out.join("mission.mcap")).map_err(|why| failed(why.to_string()))?;
+        std::fs::write(&toml, text).map_err(file(&toml))?;
+        let recorder =
+            Recorder::create(&out.join("mission.mcap")).map_err(|why| failed(why.to_string()))?;
         let board = Board::create(world.lidar.points).map_err(|why| failed(why.to_string()))?;
         let session = SessionKey::new().map_err(|why| failed(why.to_string()))?;
         let (senses, heard) = sync_channel(SENSES);
@@ -184,10 +192,14 @@ impl Life {
                 log: Some(out.join("decisions.log")),
             },
         };
-        let mut reflexes = launch.start(&session).map_err(|why| failed(why.to_string()))?;
+        let mut reflexes = launch
+            .start(&session)
+            .map_err(|why| failed(why.to_string()))?;
         let ready = wait_ready(&board, &mut reflexes, Duration::from_secs(10));
         if !ready.map_err(|why| failed(why.to_string()))? {
-            return Err(failed("its reflexes did not start; what they said is above".to_owned()));
+            return Err(failed(
+                "its reflexes did not start; what they said is above".to_owned(),
+            ));
         }
         let living = living_file(home);
         let text = serde_json::to_string(&Living {
@@ -197,9 +209,9 @@ impl Life {
         });
         let text = text.map_err(|why| failed(why.to_string()))?;
         if let Some(folder) = living.parent() {
-            std::fs::create_dir_all(folder).map_err(|why| file(folder, &why))?;
+            std::fs::create_dir_all(folder).map_err(file(folder))?;
         }
-        std::fs::write(&living, text).map_err(|why| file(&living, &why))?;
+        std::fs::write(&living, text).map_err(file(&living))?;
         let limits = Limits {
             speed_mps: build.speed_mps,
             within: Duration::from_secs(180),
@@ -218,8 +230,11 @@ impl Life {
     /// Ends the mind's hold, then the reflexes, then the world, and says what is left of it all.
     fn end(mut self, out: &Path, json: bool) -> Result<(), Failure> {
         let flown = self.flight.end();
-        // The reflexes end by themselves when their parent's heart stops; this one does not wait.
-        let _ = self.reflexes.kill();
+        // A process that ended before has nothing to be told.
+        if let Ok(pid) = i32::try_from(self.reflexes.id()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM);
+        }
         let _ = self.reflexes.wait();
         let _ = std::fs::remove_file(&self.living);
         let finished = self.recorder.finish(&self.may, flown.missed);
@@ -227,13 +242,20 @@ impl Life {
         let picture = out.join("path.png");
         view::save(&self.simulated.scene(), &picture)?;
         let (collisions, fell, said) = self.simulated.with(|simulation| {
-            let fastest = simulation.collisions().iter().map(|collision| collision.speed_mps);
+            let fastest = simulation
+                .collisions()
+                .iter()
+                .map(|collision| collision.speed_mps);
             let said: Vec<_> = simulation
                 .said()
                 .iter()
                 .map(|said| json!({"text": said.text, "heard_by": said.heard_by}))
                 .collect();
-            ((simulation.collisions().len(), fastest.fold(0.0, f32::max)), simulation.fell(), said)
+            (
+                (simulation.collisions().len(), fastest.fold(0.0, f32::max)),
+                simulation.fell(),
+                said,
+            )
         });
         let recording = out.join("mission.mcap");
         if json {
@@ -243,13 +265,22 @@ impl Life {
             }}));
             return Ok(());
         }
-        eprintln!("recording  {} ({} decisions)", recording.display(), flown.decisions);
+        eprintln!(
+            "recording  {} ({} decisions)",
+            recording.display(),
+            flown.decisions
+        );
         eprintln!("path       {}", picture.display());
         let touched = match collisions {
             (0, _) => "touched nothing".to_owned(),
-            (touched, speed) => format!("touched something {touched} times, at {speed:.2} m/s at most"),
+            (touched, speed) => {
+                format!("touched something {touched} times, at {speed:.2} m/s at most")
+            }
         };
-        eprintln!("in the world it {touched}{}", if fell { " and fell off a cliff" } else { "" });
+        eprintln!(
+            "in the world it {touched}{}",
+            if fell { " and fell off a cliff" } else { "" }
+        );
         for said in said {
             eprintln!("it said {} to {}", said["text"], said["heard_by"]);
         }
@@ -277,7 +308,10 @@ impl Device for Loudspeaker {
 
 impl Speaker for Loudspeaker {
     fn say(&mut self, text: &str) -> Result<(), DeviceError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).say(text);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .say(text);
         Ok(())
     }
 }
@@ -293,7 +327,7 @@ impl Drawing {
         let task = match folder {
             None => None,
             Some(folder) => {
-                std::fs::create_dir_all(folder).map_err(|why| file(folder, &why))?;
+                std::fs::create_dir_all(folder).map_err(file(folder))?;
                 let drawing = view::draw(life.simulated.world(), folder.to_owned(), stop.clone());
                 Some(tokio::spawn(drawing))
             }

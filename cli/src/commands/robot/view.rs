@@ -18,7 +18,7 @@ const FILE_SCALE: f32 = 40.0;
 /// A scene as a PNG file.
 pub fn save(scene: &Scene, path: &Path) -> Result<(), Failure> {
     let bytes = png(&frame(scene, FILE_SCALE)).map_err(|why| Failure::new(why.to_string()))?;
-    std::fs::write(path, bytes).map_err(|why| file(path, &why))
+    std::fs::write(path, bytes).map_err(file(path))
 }
 
 /// Draws twice a second until it is told to stop.

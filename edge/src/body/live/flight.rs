@@ -26,7 +26,7 @@ use crate::{
     },
     reflex::{
         clock::{after, now, sleep_until},
-        command::{SourceKey, Source},
+        command::{Source, SourceKey},
         launch::Pulse,
         shm::{Board, BoardError, Commander, Decisions, ScanBuffer},
     },
@@ -133,8 +133,14 @@ impl Flight {
     /// Ends it: the body stops. What there is to say of it is said once.
     pub fn end(&self) -> Flown {
         self.stop.store(true, Ordering::Release);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        thread
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -167,7 +173,11 @@ impl Cockpit {
         let time = now();
         self.look(time);
         self.take_orders(time);
-        if self.waiting.as_ref().is_some_and(oneshot::Sender::is_closed) {
+        if self
+            .waiting
+            .as_ref()
+            .is_some_and(oneshot::Sender::is_closed)
+        {
             self.waiting = None;
             self.pilot.cancel(time);
         }
@@ -197,7 +207,10 @@ impl Cockpit {
             self.outside.recorder.decision(&record);
             self.flown.decisions += 1;
             let said = record.decision.to_string();
-            let reason = said.split_once(';').map(|(_, reason)| reason.to_owned()).unwrap_or_default();
+            let reason = said
+                .split_once(';')
+                .map(|(_, reason)| reason.to_owned())
+                .unwrap_or_default();
             if reason != self.last_said {
                 let at = record.input.at;
                 let what = serde_json::json!({"number": record.number, "said": said});
@@ -210,7 +223,10 @@ impl Cockpit {
 
     fn look(&mut self, time: Stamp) {
         let board = &self.outside.board;
-        if let Some(odometry) = board.odometry().filter(|odometry| odometry.at > self.odometry_at) {
+        if let Some(odometry) = board
+            .odometry()
+            .filter(|odometry| odometry.at > self.odometry_at)
+        {
             self.odometry_at = odometry.at;
             self.pilot.see_odometry(odometry);
         }
@@ -295,7 +311,12 @@ impl Cockpit {
         )];
         if let Some(scan) = self.scans.scan() {
             let scan = &scan.value;
-            for (name, middle) in [("ahead", 0.0), ("left", 1.571), ("behind", 3.142), ("right", -1.571)] {
+            for (name, middle) in [
+                ("ahead", 0.0),
+                ("left", 1.571),
+                ("behind", 3.142),
+                ("right", -1.571),
+            ] {
                 let near = scan.ranges_m.iter().enumerate().filter(|(index, range)| {
                     let angle = scan.angle_min_rad + scan.angle_step_rad * *index as f32;
                     let off = crate::body::hal::wrap(angle - middle).abs();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::Sense;
+use crate::body::hal::{Battery, Contact, Imu, Odometry};
 use crate::{
     body::{
         hal::{Stamp, Stamped},
@@ -23,7 +24,6 @@ use crate::{
         shm::{Board, BoardError, ScanWriter, Wheels, Writer},
     },
 };
-use crate::body::hal::{Battery, Contact, Imu, Odometry};
 
 /// How a simulated life begins.
 pub struct Start {
@@ -103,7 +103,10 @@ impl Simulated {
 
     /// Asks the world.
     pub fn with<T>(&self, ask: impl FnOnce(&mut Simulation) -> T) -> T {
-        ask(&mut self.simulation.lock().unwrap_or_else(PoisonError::into_inner))
+        ask(&mut self
+            .simulation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The world itself, for who says things in it.
@@ -183,12 +186,18 @@ impl Sensors {
             let value = sightings.value;
             recorder.put("/sightings", at, &serde_json::json!({"sightings": value}));
             // A pilot that does not listen misses a glance, not a word.
-            let _ = self.senses.try_send(Sense::Sightings(Stamped { at, value }));
+            let _ = self
+                .senses
+                .try_send(Sense::Sightings(Stamped { at, value }));
         }
         for heard in readings.heard {
             let value = heard.value;
             recorder.put("/heard", at, &value);
-            if self.senses.try_send(Sense::Heard(Stamped { at, value })).is_err() {
+            if self
+                .senses
+                .try_send(Sense::Heard(Stamped { at, value }))
+                .is_err()
+            {
                 tracing::warn!("a word was not heard: the pilot does not listen");
             }
         }

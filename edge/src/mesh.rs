@@ -12,5 +12,5 @@ mod tests;
 pub mod watch;
 pub mod wire;
 
-pub use config::{MeshConfig, MeshError};
-pub use node::{Node, Warning};
+pub use config::{MeshConfig, MeshError, secret};
+pub use node::{Node, OnNews, Warning};

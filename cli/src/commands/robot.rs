@@ -2,6 +2,7 @@
 
 mod aboard;
 pub mod args;
+mod peers;
 mod sim;
 mod view;
 
@@ -24,6 +25,8 @@ pub async fn robot(home: &Home, command: RobotCommand, json: bool) -> Result<u8,
     match command {
         RobotCommand::Sim(args) => sim::sim(home, args, json).await,
         RobotCommand::Status => status(home, json),
+        RobotCommand::Peers { mesh, listen } => peers::peers(&mesh, listen, json).await,
+        RobotCommand::Key { file } => peers::key(&file, json),
         RobotCommand::Replay { file } => replay(&file, json),
     }
 }

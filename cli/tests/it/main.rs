@@ -26,6 +26,7 @@ mod minds;
 mod npm;
 mod place;
 mod remembering;
+mod robot;
 mod runs;
 mod serve;
 mod strategy;

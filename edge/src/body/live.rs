@@ -16,4 +16,11 @@ pub enum Sense {
     Heard(Stamped<Heard>),
     /// Who is in sight.
     Sightings(Stamped<Vec<Sighting>>),
+    /// A peer warned of something that was not known.
+    Warned {
+        /// What it is called.
+        peer: String,
+        /// Of what.
+        what: String,
+    },
 }

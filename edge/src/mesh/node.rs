@@ -62,6 +62,7 @@ struct Voice {
 
 /// A node, until it is dropped.
 pub struct Node {
+    name: String,
     voice: Arc<Voice>,
     heard: Arc<Mutex<Heard>>,
     stop: Arc<AtomicBool>,
@@ -117,11 +118,17 @@ impl Node {
             .spawn(move || speaking.repeat(&told))
             .map_err(|why| MeshError::Network(why.to_string()))?;
         Ok(Self {
+            name: config.name.clone(),
             voice,
             heard,
             stop,
             thread: Some(thread),
         })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its public key.

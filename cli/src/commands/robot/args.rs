@@ -13,6 +13,20 @@ pub enum RobotCommand {
     Sim(SimArgs),
     /// Say how the robot of this user is that lives now
     Status,
+    /// Say which peers are on the mesh, and what they warn of
+    Peers {
+        /// The file that says who this node is and whom it trusts
+        #[arg(long, value_name = "FILE")]
+        mesh: PathBuf,
+        /// How long to listen
+        #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+        listen: f32,
+    },
+    /// Print the public key of a secret key's file, which is made if it is not there
+    Key {
+        /// The file
+        file: PathBuf,
+    },
     /// Make the arbiter's decisions of a recording again, and compare them hash for hash
     Replay {
         /// The recording, an MCAP file
@@ -38,6 +52,10 @@ pub struct SimArgs {
     /// How many of the world's seconds pass in one
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub speed: f32,
+
+    /// Join the mesh that this file describes: warn peers of cliffs, and heed their warnings
+    #[arg(long, value_name = "FILE")]
+    pub mesh: Option<PathBuf>,
 
     /// Draw a frame twice a second: PNG files in this folder, and an animated view in a terminal
     #[arg(long, value_name = "DIR")]

@@ -37,7 +37,7 @@ use super::{
     Living,
     aboard::{Aboard, INSTRUCTIONS, record_entries},
     args::SimArgs,
-    living_file, view,
+    living_file, peers, view,
 };
 use crate::{
     commands::{
@@ -163,6 +163,10 @@ impl Life {
             turn_radps: world.robot.max_turn_radps * 0.8,
             patience_s: 3.0,
         };
+        let mesh = match &args.mesh {
+            None => None,
+            Some(mesh) => Some(peers::join(mesh, &board, senses.clone())?),
+        };
         let name = world.name.clone();
         let simulated = Simulated::start(Start {
             simulation: Simulation::new(world, args.seed),
@@ -180,6 +184,7 @@ impl Life {
             senses: heard,
             speaker: Box::new(Loudspeaker(simulated.world())),
             build,
+            mesh,
             recorder: recorder.clone(),
         })
         .map_err(|why| failed(why.to_string()))?;

@@ -24,11 +24,16 @@ use crate::{
         pilot::{Build, Held, Pilot},
         record::Recorder,
     },
+    mesh::{
+        Node, Warning,
+        wire::{HazardSaid, Presence},
+    },
     reflex::{
         clock::{after, now, sleep_until},
         command::{Source, SourceKey},
         launch::Pulse,
         shm::{Board, BoardError, Commander, Decisions, ScanBuffer},
+        verdict::{HazardKind, Severity},
     },
 };
 
@@ -38,6 +43,9 @@ const EVERY: Duration = Duration::from_millis(50);
 const STANDS: Duration = Duration::from_millis(250);
 /// So many percepts wait for the mind at most; the oldest is dropped.
 const PERCEPTS: usize = 16;
+/// A cliff is warned of for so long after it was seen, and again if it is seen then.
+const WARN_FOR: Duration = Duration::from_secs(20);
+const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the pilot stands between.
 pub struct Outside {
@@ -53,6 +61,8 @@ pub struct Outside {
     pub speaker: Box<dyn Speaker>,
     /// What the body is.
     pub build: Build,
+    /// The peers, if it is on a mesh, and how far around a cliff they are warned.
+    pub mesh: Option<(Arc<Node>, f32)>,
     /// Where all is written down.
     pub recorder: Recorder,
 }
@@ -96,6 +106,7 @@ impl Flight {
             wished: false,
             flown: Flown::default(),
             last_said: String::new(),
+            warned_at: NEVER,
             outside,
         };
         let told = stop.clone();
@@ -164,6 +175,7 @@ struct Cockpit {
     wished: bool,
     flown: Flown,
     last_said: String,
+    warned_at: Stamp,
 }
 
 impl Cockpit {
@@ -198,6 +210,7 @@ impl Cockpit {
         if let Some(measured) = tick.ended {
             self.answer(measured, time);
         }
+        self.speak_to_peers(held, time);
         let percept = self.perception.held(held, self.wished, time);
         self.tell(percept, time);
     }
@@ -250,9 +263,55 @@ impl Cockpit {
                     self.pilot.see_people(sightings);
                     percept
                 }
+                Sense::Warned { peer, what } => self.perception.warned(&peer, &what, time),
             };
             self.tell(percept, time);
         }
+    }
+
+    /// Where the floor ends here it ends for all.
+    fn speak_to_peers(&mut self, held: Held, time: Stamp) {
+        let Some((node, radius_m)) = &self.outside.mesh else {
+            return;
+        };
+        let Some(pose) = self.pilot.pose() else {
+            return;
+        };
+        let cliff = self
+            .outside
+            .board
+            .contact()
+            .is_some_and(|contact| contact.value.cliff);
+        if cliff && self.warned_at.age(time) > WARN_AGAIN {
+            self.warned_at = time;
+            let ahead = self.outside.build.radius_m + 0.12;
+            let hazard = HazardSaid {
+                kind: HazardKind::Cliff,
+                stop: true,
+                x_m: pose.x_m + ahead * pose.heading_rad.cos(),
+                y_m: pose.y_m + ahead * pose.heading_rad.sin(),
+                radius_m: *radius_m,
+                ttl_ms: 2000,
+            };
+            self.outside.recorder.put("/warnings", time, &hazard);
+            let until = after(time, WARN_FOR);
+            node.warn(Warning { hazard, until });
+        }
+        let mode = match (held.severity >= Severity::Stop, self.pilot.is_busy()) {
+            (true, _) => "held",
+            (_, true) => "moves",
+            _ => "rests",
+        };
+        node.is(Presence {
+            name: node.name().to_owned(),
+            pose: Some(pose),
+            battery: self
+                .outside
+                .board
+                .battery()
+                .map(|battery| battery.value.charge),
+            mode: mode.to_owned(),
+        });
     }
 
     fn tell(&mut self, percept: Option<Percept>, time: Stamp) {

@@ -180,28 +180,16 @@ fn the_one_who_calls_for_help_is_found_behind_a_wall() {
 fn a_place_is_reached_between_carts_that_stop_for_nobody() {
     for seed in 0..5 {
         let mut rig = Rig::example("warehouse.toml", seed);
-        let measured = rig.does(
-            Goal::GoTo {
-                x_m: 12.5,
-                y_m: 1.5,
-            },
-            180,
-        );
-        let heard = matches!(measured.ended, Ended::Heard(_));
-        let measured = match heard {
-            true => rig.does(
-                Goal::GoTo {
-                    x_m: 12.5,
-                    y_m: 1.5,
-                },
-                180,
-            ),
-            false => measured,
+        let there = Goal::GoTo {
+            x_m: 12.5,
+            y_m: 1.5,
         };
-        assert!(
-            matches!(measured.ended, Ended::Done | Ended::Heard(_)),
-            "seed {seed}: {measured}"
-        );
+        // Somebody speaks every fifteen seconds: it is told, and goes on.
+        let mut measured = rig.does(there.clone(), 180);
+        while let Ended::Heard(_) = measured.ended {
+            measured = rig.does(there.clone(), 180);
+        }
+        assert_eq!(measured.ended, Ended::Done, "seed {seed}: {measured}");
         assert!(
             rig.touched_gently(),
             "seed {seed}: {:?}",

@@ -13,7 +13,7 @@ use gpak_kernel::{
 use gpak_tools::wasm::Language;
 
 use crate::{
-    commands::{identity::args::IdentityCommand, reflexd::ReflexdArgs},
+    commands::{identity::args::IdentityCommand, reflexd::ReflexdArgs, robot::args::RobotCommand},
     serve::args::ServeArgs,
     settings::BudgetChange,
 };
@@ -71,6 +71,9 @@ pub enum Command {
     Mcp(McpArgs),
     /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol, MCP
     Serve(Box<ServeArgs>),
+    /// A robot's body: sim, status, replay
+    #[command(subcommand)]
+    Robot(Box<RobotCommand>),
     /// The reflexes of a robot, in a process of their own (`gpak robot run` starts it); measures them
     Reflexd(Box<ReflexdArgs>),
     /// Compare strategies on the evaluation set: what each solves, and what it takes

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod memory;
 pub mod models;
 pub mod reflexd;
+pub mod robot;
 pub mod run;
 pub mod runs;
 pub mod tools;

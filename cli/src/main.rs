@@ -96,6 +96,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
         Command::Serve(args) => serve::serve(&home, *args, json).await,
         Command::Reflexd(args) => commands::reflexd::reflexd(*args, json),
+        Command::Robot(command) => commands::robot::robot(&home, *command, json).await,
         Command::Eval(args) => commands::eval::eval(&home, args, json).await,
         Command::Config(command) => commands::config::config(&home, command, json),
         Command::Doctor(place) => commands::doctor::doctor(&home, &place.workspace, json).await,

@@ -1,4 +1,10 @@
 //! A robot's body: what its sensors say, and the few ways in which it can be moved.
 
+pub mod actions;
 pub mod hal;
+pub mod intent;
+pub mod live;
+pub mod perception;
+pub mod pilot;
+pub mod record;
 pub mod sim;

@@ -10,4 +10,6 @@
 //! - The model sends intents with an envelope and a validity, never velocities.
 
 pub mod body;
+pub mod mesh;
+pub mod nav;
 pub mod reflex;

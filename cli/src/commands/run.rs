@@ -177,7 +177,7 @@ pub fn as_much_again(state: &State) -> Option<Budget> {
 }
 
 /// The words given, or standard input where there are none and it is no terminal.
-fn task(words: &[String]) -> Result<String, Failure> {
+pub fn task(words: &[String]) -> Result<String, Failure> {
     let task = words.join(" ");
     if !task.is_empty() && task != "-" {
         return Ok(task);
@@ -204,7 +204,7 @@ pub fn tell_ignored(settings: &Settings) {
 }
 
 /// Cancelled at the first Ctrl-C (or SIGTERM); at the second the process ends at once.
-fn stop_on_ctrl_c() -> CancellationToken {
+pub fn stop_on_ctrl_c() -> CancellationToken {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {

@@ -27,6 +27,7 @@ mod npm;
 mod place;
 mod reflexd;
 mod remembering;
+mod robot;
 mod runs;
 mod safety;
 mod serve;

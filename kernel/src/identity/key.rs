@@ -26,7 +26,7 @@ impl SecretKey {
     }
 
     /// Signs `bytes` for one purpose: a signature made for another one does not hold.
-    pub(super) fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
+    pub fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
         Signature(self.0.sign(&message(purpose, bytes)).to_bytes())
     }
 }
@@ -53,7 +53,7 @@ pub struct PublicKey([u8; 32]);
 impl PublicKey {
     /// Whether the signature was made with this key for this purpose over these bytes. Strict, so that no
     /// second signature can be made from one, and no key of small order signs anything.
-    pub(super) fn holds(&self, purpose: &str, bytes: &[u8], signature: &Signature) -> bool {
+    pub fn holds(&self, purpose: &str, bytes: &[u8], signature: &Signature) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         let message = message(purpose, bytes);
         VerifyingKey::from_bytes(&self.0)

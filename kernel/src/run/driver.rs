@@ -67,6 +67,12 @@ pub trait Human: Send + Sync {
     fn said(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// What became known to the run meanwhile from elsewhere (a sensor, a peer), and from where: it
+    /// informs, and authorises nothing. Looked for between two steps.
+    fn noticed(&self) -> Vec<(String, Label)> {
+        Vec::new()
+    }
 }
 
 /// What somebody answers.
@@ -334,10 +340,13 @@ impl<'a> Drive<'a> {
     /// The loop.
     async fn on(&mut self) -> Result<Ended, DriveError> {
         loop {
-            let said = self.driver.human.said();
-            if !said.is_empty() && self.machine.state().outcome.is_none() {
-                self.commit(said.into_iter().map(self::said).collect())
-                    .await?;
+            let human = &self.driver.human;
+            let noticed = human.noticed().into_iter();
+            let noticed = noticed.map(|(text, from)| Event::MessageReceived { text, from });
+            let said = human.said().into_iter().map(self::said);
+            let heard: Vec<Event> = noticed.chain(said).collect();
+            if !heard.is_empty() && self.machine.state().outcome.is_none() {
+                self.commit(heard).await?;
             }
             if let Some(ended) = self.step().await? {
                 return Ok(ended);

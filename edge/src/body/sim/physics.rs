@@ -1,6 +1,6 @@
 //! One tick after the other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rapier2d::prelude::{
     Collider, ColliderBuilder, ColliderHandle, PhysicsWorld, QueryFilter, Ray, RigidBodyBuilder,
@@ -65,9 +65,26 @@ struct Moving {
     polite: bool,
 }
 
+/// What there is to see of a world at one moment.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The world as it was written.
+    pub world: Arc<World>,
+    /// Where the robot is.
+    pub pose: Pose,
+    /// What its scanner saw last.
+    pub scan: Scan,
+    /// Where it was.
+    pub trace: Vec<Point>,
+    /// Each person's name, place and size.
+    pub people: Vec<(String, Point, f32)>,
+    /// Each obstacle's place and size.
+    pub obstacles: Vec<(Point, f32)>,
+}
+
 /// A world in motion.
 pub struct Simulation {
-    world: World,
+    world: Arc<World>,
     physics: PhysicsWorld,
     robot: RigidBodyHandle,
     shape: ColliderHandle,
@@ -133,7 +150,7 @@ impl Simulation {
             trace: vec![world.robot.at],
             scan: Scan::default(),
             hasher: blake3::Hasher::new(),
-            world,
+            world: Arc::new(world),
         }
     }
 
@@ -225,6 +242,18 @@ impl Simulation {
         obstacles
             .map(|moving| (self.place(moving), moving.radius_m))
             .collect()
+    }
+
+    /// All that a picture of it needs.
+    pub fn scene(&self) -> Scene {
+        Scene {
+            world: self.world.clone(),
+            pose: self.pose(),
+            scan: self.scan.clone(),
+            trace: self.trace.clone(),
+            people: self.people(),
+            obstacles: self.obstacles(),
+        }
     }
 
     /// Of everything that was up to now.

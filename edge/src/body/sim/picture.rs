@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Simulation, world::Point};
+use super::{Scene, world::Point};
 
 /// Pixels, row by row from the top.
 pub struct Canvas {
@@ -88,17 +88,17 @@ impl Canvas {
     }
 }
 
-/// What a simulation looks like from above, with so many pixels to a metre.
-pub fn frame(sim: &Simulation, scale: f32) -> Canvas {
-    let world = sim.world();
+/// What a scene looks like from above, with so many pixels to a metre.
+pub fn frame(scene: &Scene, scale: f32) -> Canvas {
+    let world = &scene.world;
     let mut canvas = Canvas::new(world.size_m, scale);
-    let pose = sim.pose();
+    let pose = scene.pose;
     let here = [pose.x_m, pose.y_m];
     for slope in &world.slopes {
         let area = &slope.area;
         canvas.fill(area.from, area.to, SLOPE, |point| area.has(point));
     }
-    let scan = sim.scan();
+    let scan = &scene.scan;
     for (index, range) in scan.ranges_m.iter().enumerate() {
         let angle = pose.heading_rad + scan.angle_min_rad + scan.angle_step_rad * index as f32;
         let reach = range.min(scan.range_max_m);
@@ -137,15 +137,15 @@ pub fn frame(sim: &Simulation, scale: f32) -> Canvas {
     for (from, to) in corners.iter().zip(corners.iter().skip(1)) {
         canvas.line(*from, *to, 0.04, WALL);
     }
-    let trace = sim.trace();
+    let trace = &scene.trace;
     for (from, to) in trace.iter().zip(trace.iter().skip(1)) {
         canvas.line(*from, *to, 0.03, PATH);
     }
-    for (at, radius) in sim.obstacles() {
-        canvas.disc(at, radius, THING);
+    for (at, radius) in &scene.obstacles {
+        canvas.disc(*at, *radius, THING);
     }
-    for (_, at, radius) in sim.people() {
-        canvas.disc(at, radius, PERSON);
+    for (_, at, radius) in &scene.people {
+        canvas.disc(*at, *radius, PERSON);
     }
     let radius = world.robot.radius_m;
     canvas.disc(here, radius, ROBOT);

@@ -239,7 +239,7 @@ fn people_wait_for_the_robot_and_carts_do_not() {
 fn a_frame_shows_the_robot_where_it_is() {
     let mut sim = sim("");
     run(&mut sim, 30);
-    let canvas = frame(&sim, 20.0);
+    let canvas = frame(&sim.scene(), 20.0);
     assert_eq!((canvas.width, canvas.height), (120, 80));
     assert_eq!(canvas.at(18, 40), [20, 110, 190]);
     let bytes = png(&canvas).unwrap();

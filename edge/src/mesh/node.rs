@@ -1,0 +1,283 @@
+//! A node on the mesh: what it hears goes to the reflexes from the network's own thread, with nothing to
+//! wait for between; what it warns of is said again until it is over.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use gpak_kernel::identity::{PublicKey, SecretKey};
+use zenoh::{
+    Session, Wait as _,
+    qos::{CongestionControl, Priority},
+};
+
+use super::{
+    config::{MeshConfig, MeshError},
+    watch::{News, Peer, Watch},
+    wire::{self, HazardSaid, Presence, Said, What},
+};
+use crate::{
+    body::hal::Stamp,
+    reflex::{
+        clock::{after, now, sleep_until},
+        verdict::Hazard,
+    },
+};
+
+/// How often a hazard is said again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How often a node says that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A danger that this node warns of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warning {
+    /// The danger; its time to live counts from each time that it is said.
+    pub hazard: HazardSaid,
+    /// Until when it is said.
+    pub until: Stamp,
+}
+
+/// What is done with news: all the hazards that hold, and the one that is new, with the name of its peer.
+pub type OnNews = Box<dyn FnMut(&[Hazard], Option<(&str, &Hazard)>) + Send>;
+
+struct Heard {
+    watch: Watch,
+    on_news: OnNews,
+}
+
+struct Voice {
+    session: Session,
+    key: SecretKey,
+    epoch: u64,
+    sequence: AtomicU64,
+    warnings: Mutex<Vec<Warning>>,
+    presence: Mutex<Presence>,
+}
+
+/// A node, until it is dropped.
+pub struct Node {
+    name: String,
+    voice: Arc<Voice>,
+    heard: Arc<Mutex<Heard>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Joins the mesh.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot be had, or the network does not let it.
+    pub fn join(config: &MeshConfig, on_news: OnNews) -> Result<Self, MeshError> {
+        let failed = |why: zenoh::Error| MeshError::Network(why.to_string());
+        let key = config.secret()?;
+        let session = zenoh::open(network(config).map_err(failed)?)
+            .wait()
+            .map_err(failed)?;
+        let heard = Arc::new(Mutex::new(Heard {
+            watch: Watch::new(&config.trusted),
+            on_news,
+        }));
+        for subject in ["swarm/hazards/**", "swarm/presence/*"] {
+            let heard = heard.clone();
+            session
+                .declare_subscriber(subject)
+                .callback(move |sample| {
+                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes());
+                })
+                .background()
+                .wait()
+                .map_err(failed)?;
+        }
+        let presence = Presence {
+            name: config.name.clone(),
+            pose: None,
+            battery: None,
+            mode: "rests".to_owned(),
+        };
+        let voice = Arc::new(Voice {
+            session,
+            key,
+            epoch: unix_ms(),
+            sequence: AtomicU64::new(0),
+            warnings: Mutex::default(),
+            presence: Mutex::new(presence),
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (speaking, told) = (voice.clone(), stop.clone());
+        let thread = std::thread::Builder::new()
+            .name("mesh".to_owned())
+            .spawn(move || speaking.repeat(&told))
+            .map_err(|why| MeshError::Network(why.to_string()))?;
+        Ok(Self {
+            name: config.name.clone(),
+            voice,
+            heard,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its public key.
+    pub fn key(&self) -> PublicKey {
+        self.voice.key.public()
+    }
+
+    /// Warns of a danger: at once, and again until its end.
+    pub fn warn(&self, warning: Warning) {
+        self.voice.say_hazard(&warning.hazard);
+        let mut warnings = self
+            .voice
+            .warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match warnings
+            .iter_mut()
+            .find(|known| known.hazard == warning.hazard)
+        {
+            Some(known) => known.until = known.until.max(warning.until),
+            None => warnings.push(warning),
+        }
+    }
+
+    /// How this node is, from now on.
+    pub fn is(&self, presence: Presence) {
+        *self
+            .voice
+            .presence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = presence;
+    }
+
+    /// What is known of the peers.
+    pub fn peers(&self) -> Vec<Peer> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.watch.peers().cloned().collect()
+    }
+
+    /// How many messages came from nobody who is trusted.
+    pub fn strangers(&self) -> u64 {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.watch.strangers()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.voice.session.close().wait();
+    }
+}
+
+impl Heard {
+    fn take(&mut self, subject: &str, bytes: &[u8]) {
+        let time = now();
+        match self.watch.hear(subject, bytes, time, unix_ms()) {
+            Ok(News::Hazard(hazard, is_new)) => {
+                let all = self.watch.hazards(time);
+                let name = self.watch.peers().find(|peer| peer.has(&hazard));
+                let name = name.map_or_else(String::new, Peer::called);
+                (self.on_news)(&all, is_new.then_some((name.as_str(), &hazard)));
+            }
+            Ok(News::Presence) => {}
+            Err(refusal) => tracing::debug!("a message on {subject} is refused: {refusal}"),
+        }
+    }
+}
+
+impl Voice {
+    fn say(&self, subject: &str, what: What, priority: Priority) {
+        let said = Said {
+            epoch: self.epoch,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            at_ms: unix_ms(),
+            what,
+        };
+        let sent = wire::seal(&self.key, &said)
+            .map_err(|why| why.to_string())
+            .and_then(|bytes| {
+                let put = self
+                    .session
+                    .put(subject, bytes)
+                    .priority(priority)
+                    .express(true);
+                let put = put.congestion_control(CongestionControl::Drop);
+                put.wait().map_err(|why| why.to_string())
+            });
+        if let Err(why) = sent {
+            tracing::warn!("nothing is said on {subject}: {why}");
+        }
+    }
+
+    fn say_hazard(&self, hazard: &HazardSaid) {
+        let subject = wire::hazards(hazard.kind);
+        self.say(&subject, What::Hazard(hazard.clone()), Priority::RealTime);
+    }
+
+    fn repeat(&self, stop: &AtomicBool) {
+        let subject = wire::presence(&self.key.public());
+        let (mut next, mut beat) = (now(), now());
+        while !stop.load(Ordering::Acquire) {
+            let time = now();
+            let warnings = {
+                let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+                warnings.retain(|warning| warning.until > time);
+                warnings.clone()
+            };
+            warnings
+                .iter()
+                .for_each(|warning| self.say_hazard(&warning.hazard));
+            if time >= beat {
+                beat = after(time, BEAT);
+                let presence = self
+                    .presence
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                self.say(&subject, What::Presence(presence), Priority::Data);
+            }
+            next = after(next, AGAIN).max(now());
+            sleep_until(next);
+        }
+    }
+}
+
+fn network(config: &MeshConfig) -> zenoh::Result<zenoh::Config> {
+    let mut network = zenoh::Config::default();
+    let list = |places: &[String]| serde_json::to_string(places).unwrap_or_default();
+    network.insert_json5("mode", "\"peer\"")?;
+    let is_named = !config.listen.is_empty() || !config.connect.is_empty();
+    network.insert_json5(
+        "scouting/multicast/enabled",
+        if is_named { "false" } else { "true" },
+    )?;
+    if is_named {
+        network.insert_json5("listen/endpoints", &list(&config.listen))?;
+        network.insert_json5("connect/endpoints", &list(&config.connect))?;
+        // Peers start in any order.
+        network.insert_json5("connect/timeout_ms", "0")?;
+        network.insert_json5("connect/exit_on_failure", "false")?;
+    }
+    Ok(network)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}

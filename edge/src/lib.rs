@@ -10,3 +10,4 @@
 //! - The model sends intents with an envelope and a validity, never velocities.
 
 pub mod body;
+pub mod link;

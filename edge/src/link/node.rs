@@ -33,7 +33,9 @@ pub enum NodeError {
     )]
     Twice(NodeId),
     /// Its certificate is another one's.
-    #[error("the certificate of this connection is not for the node {0}; `gpak core enrol {0}` makes one")]
+    #[error(
+        "the certificate of this connection is not for the node {0}; `gpak core enrol {0}` makes one"
+    )]
     Certificate(NodeId),
     /// The list of nodes could not be read or written.
     #[error("{}: {why}", path.display())]

@@ -1,12 +1,16 @@
 //! A node's end of the way up: what waits in its outbox goes to the core when the line is free.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
 use futures::StreamExt;
+use gpak_kernel::model::{ModelError, resilience::backoff};
 use gpak_proto::v1;
 use jiff::Timestamp;
 use prost::Message;
@@ -30,6 +34,45 @@ pub struct LinkDown(String);
 pub(super) fn down(why: impl ToString) -> LinkDown {
     LinkDown(why.to_string())
 }
+
+/// Does a job over a connection to NATS until it is cancelled: again, with a longer wait from one to the next, where
+/// NATS is not there or the job ends.
+pub async fn keep_on<E: std::fmt::Display>(
+    url: &str,
+    cancel: &CancellationToken,
+    job: impl AsyncFn(&async_nats::Client) -> Result<(), E>,
+) {
+    let mut failures = 0;
+    loop {
+        let began = Instant::now();
+        let session = async {
+            let nats = async_nats::connect(url)
+                .await
+                .map_err(|why| why.to_string())?;
+            job(&nats).await.map_err(|why| why.to_string())
+        };
+        let ended = tokio::select! {
+            () = cancel.cancelled() => return,
+            ended = session => ended,
+        };
+        if let Err(why) = ended {
+            tracing::warn!("{why}");
+        }
+        // What held for a while was no failure.
+        failures = if began.elapsed() > LONG { 0 } else { failures };
+        let message = String::new();
+        let error = ModelError::Unreachable { message };
+        let wait = backoff(failures, &error, fastrand::f64()).unwrap_or(LONG);
+        failures = failures.saturating_add(1);
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// How long a connection must have held for the next one to be tried at once.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Why publishing ended.
 #[derive(Debug, thiserror::Error)]
@@ -143,20 +186,22 @@ impl Publisher {
         let context = jetstream::new(nats.clone());
         ingest::streams(&context).await?;
         let mut receipts = self.receipts(&context).await?;
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return Ok(()),
-                sent = self.send(&context) => {
-                    // Nothing more may go now.
-                    sent?;
-                    tokio::select! {
-                        () = cancel.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(self.manner.look) => {}
-                        receipt = receipts.next() => self.receive(receipt).await?,
-                    }
-                }
-                receipt = receipts.next() => self.receive(receipt).await?,
+        let sending = async {
+            loop {
+                self.send(&context).await?;
+                // Nothing more may go now.
+                tokio::time::sleep(self.manner.look).await;
             }
+        };
+        let receiving = async {
+            loop {
+                self.receive(receipts.next().await).await?;
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            ended = sending => ended,
+            ended = receiving => ended,
         }
     }
 

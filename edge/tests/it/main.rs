@@ -1,1 +1,3 @@
 //! Tests of the edge at its public surface.
+
+mod link;

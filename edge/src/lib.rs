@@ -1,8 +1,8 @@
 //! A gpak node away from the core.
 //!
-//! What belongs here: the link to the core with its outbox, a robot's body behind hardware traits, the
-//! reflexes that no mind can delay, the mesh of peers, navigation, and the fleet. None of it exists
-//! yet; what is settled is how it will stand to the rest:
+//! What is here: the link to the core with its outbox ([`link`]), a robot's body behind hardware traits
+//! ([`body`]), the reflexes that no mind can delay ([`reflex`]), the mesh of peers ([`mesh`]) and navigation
+//! ([`nav`]). How it stands to the rest:
 //!
 //! - It uses the kernel for the mind's loop, the memory for what must survive, and the contract for what
 //!   is said to others; nothing uses it but the command line.
@@ -10,6 +10,7 @@
 //! - The model sends intents with an envelope and a validity, never velocities.
 
 pub mod body;
+pub mod link;
 pub mod mesh;
 pub mod nav;
 pub mod reflex;

@@ -5,6 +5,7 @@
 //! identity/versions/00000001.json   one version each, in canonical JSON
 //! identity/owner.json               the identity, its key, and the latest version that was ever here
 //! identity/key                      the secret key, for this user alone (0600)
+//! identity/prompt.json              the prompt that the core last signed for this node
 //! identity/lock                     held while something is written
 //! ```
 //!
@@ -124,6 +125,21 @@ impl IdentityStore {
         self.folder.join("key")
     }
 
+    /// Where the prompt is that the core last signed for this node, if there is one. It can be made again from
+    /// the versions.
+    pub fn prompt_file(&self) -> PathBuf {
+        self.folder.join("prompt.json")
+    }
+
+    /// Keeps a prompt that the core signed, which the caller has checked.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_prompt(&self, prompt: &[u8]) -> Done<()> {
+        let _lock = self.lock()?;
+        replace(&self.prompt_file(), prompt)
+    }
+
     /// The whole history, every version of it checked; nothing where there is no identity.
     ///
     /// # Errors
@@ -213,6 +229,14 @@ impl IdentityStore {
     /// If the file cannot be read.
     pub fn trusted(&self) -> Done<Option<(IdentityId, PublicKey)>> {
         Ok(self.owner()?.map(|owner| (owner.identity, owner.key)))
+    }
+
+    /// The latest version, without a look at what is in it; nothing where there is no identity.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn latest(&self) -> Done<Option<u64>> {
+        Ok(self.owner()?.map(|owner| owner.latest))
     }
 
     /// The secret key.

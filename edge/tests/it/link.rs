@@ -1,0 +1,7 @@
+//! The link between a node and its core.
+
+mod bed;
+mod down;
+mod lies;
+mod python;
+mod up;

@@ -388,7 +388,7 @@ fn missions(seeds: std::ops::Range<u64>) {
         "{count} missions, {way_m:.0} m, touched {touched} times, never faster than {GENTLE_MPS} m/s"
     );
     assert!(
-        way_m > 0.2 * count as f32,
+        way_m > 0.05 * count as f32,
         "the bodies hardly moved: {way_m} m"
     );
 }

@@ -155,13 +155,14 @@ impl Display for Finding {
         }
         write!(
             f,
-            "; FIFO {}, load {}",
+            "; FIFO {}, load {}, stolen {} ms",
             if self.realtime {
                 "granted"
             } else {
                 "not granted"
             },
-            self.load
+            self.load,
+            self.stolen_ms
         )?;
         for must in &self.must {
             let kept = if must.kept { "kept" } else { "NOT KEPT" };

@@ -6,6 +6,7 @@
 //!   rewrite of the whole, and carries the hash of the one before.
 //! - A [`Mind`] is two models as one: the active self and the core self. [`route`] says who is asked.
 //! - A [`Prompt`] is what a capsule says to a model, in so many tokens, signed.
+//! - [`reflection`]: how it improves by what was experienced, and by what that is checked.
 //!
 //! What anybody may change: see [`Edit`]. What a receiver refuses, and in which words: see [`Refusal`].
 //! Nothing here reads a clock, a file or chance: the secret key and the time come in.
@@ -18,6 +19,7 @@ mod edit;
 mod history;
 mod key;
 mod mind;
+pub mod reflection;
 mod router;
 mod version;
 

@@ -346,6 +346,19 @@ impl History {
         Ok(edits.into_iter().chain(more).collect())
     }
 
+    /// The content that these edits would give.
+    ///
+    /// # Errors
+    /// If one cannot be made.
+    pub fn candidate(&self, by: &Label, edits: &[Edit]) -> Result<Capsule, EditError> {
+        let ground = Ground {
+            before: &self.contents,
+            by,
+            used: self.used,
+        };
+        ground.apply(edits).map(|(content, _)| content)
+    }
+
     /// All that an item was ever learnt from, also by items that were merged into it, and also if it is gone:
     /// oldest first, each entry once.
     pub fn evidence(&self, id: ItemId) -> Vec<Origin> {

@@ -3,6 +3,7 @@
 mod history;
 mod mind;
 mod prompt;
+mod reflection;
 mod refusals;
 mod rounds;
 

@@ -23,7 +23,7 @@ use gpak_memory::{IdentityError, IdentityStore};
 use gpak_proto::v1;
 use jiff::Timestamp;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::runtime::Runtime;
 use tonic::{
     service::Routes,
     transport::{Server, ServerTlsConfig, server::TcpIncoming},
@@ -74,20 +74,28 @@ pub fn learn(store: &IdentityStore, text: &str) -> History {
         .unwrap()
 }
 
-/// Serves until it is dropped.
+/// Serves until it is dropped, and then every line is cut.
 pub struct Served {
     pub address: SocketAddr,
-    task: JoinHandle<()>,
+    runtime: Option<Runtime>,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 pub fn serve(routes: Routes, tls: Option<ServerTlsConfig>, at: Option<SocketAddr>) -> Served {
     let at = at.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let inside = runtime.enter();
     let incoming = TcpIncoming::bind(at).unwrap();
     let address = incoming.local_addr().unwrap();
     let mut server = Server::builder();
@@ -95,8 +103,12 @@ pub fn serve(routes: Routes, tls: Option<ServerTlsConfig>, at: Option<SocketAddr
         server = server.tls_config(tls).unwrap();
     }
     let served = server.add_routes(routes).serve_with_incoming(incoming);
-    let task = tokio::spawn(async move { served.await.unwrap() });
-    Served { address, task }
+    drop(inside);
+    runtime.spawn(async move { served.await.unwrap() });
+    Served {
+        address,
+        runtime: Some(runtime),
+    }
 }
 
 /// A core with an identity.
@@ -116,11 +128,7 @@ impl Bed {
             beat: Duration::from_millis(50),
         };
         let link = Link::new(store.clone(), registry, certified, pace).unwrap();
-        Self {
-            dir,
-            store,
-            link,
-        }
+        Self { dir, store, link }
     }
 
     pub fn authority(&self) -> Authority {

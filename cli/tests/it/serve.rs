@@ -10,7 +10,7 @@ mod node;
 mod once;
 mod openai;
 mod page;
-mod python;
+pub mod python;
 mod readme;
 mod runs;
 mod schemathesis;

@@ -6,4 +6,6 @@
     clippy::indexing_slicing
 )]
 
+mod python;
+mod ros2;
 mod steady;

@@ -57,13 +57,20 @@ fn on_mesh(place: &Place, name: &str, port: u16, others: &[u16], trusted: &[Stri
 
 /// A robot that goes to a place, in a process of its own.
 fn goes(place: &Place, x_m: f32, within_s: u32) -> Child {
-    let model = place.script(&[
-        call(
-            "go_to",
-            json!({"x_m": x_m, "y_m": 2.0, "within_s": within_s}),
-        ),
-        finish("went"),
-    ]);
+    does(
+        place,
+        &[
+            call(
+                "go_to",
+                json!({"x_m": x_m, "y_m": 2.0, "within_s": within_s}),
+            ),
+            finish("went"),
+        ],
+    )
+}
+
+fn does(place: &Place, replies: &[Value]) -> Child {
+    let model = place.script(replies);
     place
         .command()
         .args([
@@ -123,16 +130,25 @@ fn one_of_three_robots_sees_a_cliff_and_the_others_stop() {
             &keys,
         );
     }
-    let children: Vec<Child> = places
+    // The first is at the edge, cannot go on, and stays there while the others come.
+    let first = does(
+        &places[0],
+        &[
+            call("go_to", json!({"x_m": 6.75, "y_m": 2.0, "within_s": 25})),
+            call("wait_for", json!({"what": "person", "within_s": 25})),
+            finish("went"),
+            finish("It could not be reached."),
+        ],
+    );
+    let others: Vec<Child> = places[1..]
         .iter()
-        .enumerate()
-        .map(|(index, place)| goes(place, if index == 0 { 7.5 } else { 11.0 }, 25))
+        .map(|place| goes(place, 11.0, 25))
         .collect();
-    let mut all = children.into_iter().map(ended);
-    let (saw, said) = all.next().unwrap();
-    assert!(was_held_for(&saw, "cliff"), "{saw}");
+    let others: Vec<_> = others.into_iter().map(ended).collect();
+    let (_, said) = ended(first);
+    assert!(said.contains("held it back for: cliff"), "{said}");
     assert!(said.contains("\"fell\":false"), "{said}");
-    for (measured, said) in all {
+    for (measured, said) in others {
         assert!(was_held_for(&measured, "hazard from a peer"), "{measured}");
         let x_m = measured["pose"]["x_m"].as_f64().unwrap();
         assert!((1.5..5.6).contains(&x_m), "{measured}");

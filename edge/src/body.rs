@@ -7,4 +7,5 @@ pub mod live;
 pub mod perception;
 pub mod pilot;
 pub mod record;
+pub mod ros2;
 pub mod sim;

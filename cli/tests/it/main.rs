@@ -22,6 +22,7 @@ mod guests;
 mod identity;
 mod mcp;
 mod memory;
+mod mesh;
 mod minds;
 mod npm;
 mod place;

@@ -13,7 +13,7 @@ mod once;
 mod openai;
 mod openai_npm;
 mod page;
-mod python;
+pub mod python;
 mod readme;
 mod runs;
 mod schemathesis;

@@ -204,7 +204,7 @@ impl Action {
         let person = person.map_err(ToolError::Rejected)?;
         let who = match person {
             Some(range) => format!("a person is {range:.1} m away"),
-            None => "no person is in sight".to_owned(),
+            None => "no person is in sight to hear it; `approach` the voice or the person first, then say it again".to_owned(),
         };
         Ok(ToolOutput::text(format!("said {text:?}; {who}")))
     }

@@ -7,4 +7,6 @@
 )]
 
 mod link;
+mod python;
+mod ros2;
 mod steady;

@@ -159,7 +159,7 @@ impl Life {
         let (senses, heard) = sync_channel(SENSES);
         let build = Build {
             radius_m: world.robot.radius_m,
-            speed_mps: world.robot.max_speed_mps,
+            speed_mps: config.body.forward_mps,
             turn_radps: world.robot.max_turn_radps * 0.8,
             patience_s: 3.0,
         };

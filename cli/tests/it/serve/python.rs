@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// A Python with that package, fetched the first time. Tests in several processes may ask at once.
+/// A Python with that package, or those, fetched the first time. Tests in several processes may ask at once.
 pub fn python(package: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_BIN_EXE_gpak")).ancestors().nth(2);
     let name = package.split("==").next().unwrap();
@@ -21,7 +21,8 @@ pub fn python(package: &str) -> PathBuf {
     run(Command::new("python3")
         .args(["-m", "venv"])
         .arg(folder.join("venv")));
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]));
+    let pip = ["-m", "pip", "install", "--quiet"];
+    run(Command::new(&python).args(pip).args(package.split(" ")));
     fs::write(&stamp, package).unwrap();
     python
 }

@@ -34,7 +34,7 @@ impl Rig {
         let session = SessionKey::from_bytes([7; 32]);
         let build = Build {
             radius_m: world.robot.radius_m,
-            speed_mps: world.robot.max_speed_mps,
+            speed_mps: config.body.forward_mps,
             turn_radps: world.robot.max_turn_radps * 0.8,
             patience_s: 3.0,
         };
@@ -266,4 +266,18 @@ fn the_decisions_of_a_mission_are_made_again_hash_for_hash() {
         replayed,
         crate::reflex::arbiter::Replayed::Differs { number: 51, .. }
     ));
+}
+
+#[test]
+fn a_robot_on_an_open_floor_stops_before_it_ends() {
+    let text = "name = \"edge\"\nsize_m = [12.0, 4.0]\n[robot]\nat = [4.0, 2.0]\n\
+                [[cliffs]]\nfrom = [7.0, 0.0]\nto = [8.0, 4.0]\n";
+    let mut rig = Rig::new(World::parse(text, "edge.toml").unwrap(), 1);
+    let goal = Goal::GoTo {
+        x_m: 10.0,
+        y_m: 2.0,
+    };
+    let measured = rig.does(goal, 40);
+    assert!(!rig.sim.fell(), "{measured}");
+    assert!(measured.held.contains(&"cliff".to_owned()), "{measured}");
 }

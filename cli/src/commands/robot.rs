@@ -23,7 +23,7 @@ use crate::{
 /// `gpak robot`
 pub async fn robot(home: &Home, command: RobotCommand, json: bool) -> Result<u8, Failure> {
     match command {
-        RobotCommand::Sim(args) => sim::sim(home, args, json).await,
+        RobotCommand::Sim(args) => sim::sim(home, *args, json).await,
         RobotCommand::Status => status(home, json),
         RobotCommand::Peers { mesh, listen } => peers::peers(&mesh, listen, json).await,
         RobotCommand::Key { file } => peers::key(&file, json),

@@ -267,8 +267,8 @@ impl Link {
 
     fn next_command(&self, id: &NodeId, told: u64) -> Option<v1::CloudCommand> {
         let nodes = self.0.nodes();
-        let waiting = nodes.get(id)?.waiting.iter();
-        waiting.cloned().find(|command| command.sequence > told)
+        let mut waiting = nodes.get(id)?.waiting.iter();
+        waiting.find(|command| command.sequence > told).cloned()
     }
 }
 

@@ -226,7 +226,8 @@ impl Peer {
 
     fn warned(&mut self, said: &HazardSaid, now: Stamp) -> Result<News, Refusal> {
         let place = said.x_m.is_finite() && said.y_m.is_finite();
-        if !place || !(said.radius_m > 0.0) || said.ttl_ms == 0 {
+        let is_large = said.radius_m > 0.0;
+        if !place || !is_large || said.ttl_ms == 0 {
             return Err(Refusal::Impossible);
         }
         let life = Duration::from_millis(said.ttl_ms).min(LONGEST_LIFE);

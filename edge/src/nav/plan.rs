@@ -145,7 +145,7 @@ pub fn plan(grid: &Grid, margin: Margin, from: (f32, f32), to: (f32, f32)) -> Re
     let open = |cell: Cell| grid.has(cell) && (clearance.allows(cell) || (stuck && leaving(cell)));
     let found = astar(
         &start,
-        |cell| steps(*cell, &open, |cell| clearance.extra(grid, cell)),
+        |cell| steps(*cell, open, |cell| clearance.extra(grid, cell)),
         |cell| distance(*cell, goal),
         |cell| *cell == goal,
     );

@@ -10,7 +10,7 @@ use crate::args::Bounds;
 #[derive(Debug, Subcommand)]
 pub enum RobotCommand {
     /// Do a task with a robot in a simulated world
-    Sim(SimArgs),
+    Sim(Box<SimArgs>),
     /// Say how the robot of this user is that lives now
     Status,
     /// Say which peers are on the mesh, and what they warn of

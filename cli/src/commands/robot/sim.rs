@@ -29,7 +29,7 @@ use gpak_kernel::{
     run::{Driver, Resumption},
     tool::{Control, Toolbox},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -287,7 +287,8 @@ impl Life {
             if fell { " and fell off a cliff" } else { "" }
         );
         for said in said {
-            eprintln!("it said {} to {}", said["text"], said["heard_by"]);
+            let part = |name: &str| said.get(name).unwrap_or(&Value::Null);
+            eprintln!("it said {} to {}", part("text"), part("heard_by"));
         }
         Ok(())
     }

@@ -112,16 +112,14 @@ impl Watched {
     }
 
     fn stands(&self, stand: &Stand) -> Value {
-        let mut stands = json!({
-            "run": self.run.to_string(),
-            "status": self.state.status.to_string(),
-        });
+        let (run, status) = (self.run.to_string(), self.state.status.to_string());
         match stand {
-            Stand::Over(Outcome::Completed { answer }) => stands["answer"] = json!(answer),
-            Stand::Asks(waits) => stands["waits_for"] = json!(told(waits)),
-            _ => {}
+            Stand::Over(Outcome::Completed { answer }) => {
+                json!({"run": run, "status": status, "answer": answer})
+            }
+            Stand::Asks(waits) => json!({"run": run, "status": status, "waits_for": told(waits)}),
+            _ => json!({"run": run, "status": status}),
         }
-        stands
     }
 
     fn how_on(&self) -> String {

@@ -237,7 +237,7 @@ fn made(reply: &Reply, name: &str) -> Vec<Made> {
 enum Told {
     Text(String),
     Thought(String),
-    Done(Result<Reply, ModelError>),
+    Done(Result<Box<Reply>, ModelError>),
 }
 
 /// Passes on what is told of a reply; a client that does not keep up gets larger pieces.
@@ -313,7 +313,7 @@ fn streamed(
                 .to_owned();
         }
         // If nobody listens any more, nobody is told.
-        let _ = to.send(Told::Done(reply)).await;
+        let _ = to.send(Told::Done(reply.map(Box::new))).await;
     };
     tokio::spawn(thinking);
     let first = chunks.first(id.clone(), db::now());

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    f32::consts::{FRAC_PI_2, PI},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -372,9 +373,9 @@ impl Cockpit {
             let scan = &scan.value;
             for (name, middle) in [
                 ("ahead", 0.0),
-                ("left", 1.571),
-                ("behind", 3.142),
-                ("right", -1.571),
+                ("left", FRAC_PI_2),
+                ("behind", PI),
+                ("right", -FRAC_PI_2),
             ] {
                 let near = scan.ranges_m.iter().enumerate().filter(|(index, range)| {
                     let angle = scan.angle_min_rad + scan.angle_step_rad * *index as f32;

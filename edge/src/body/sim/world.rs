@@ -371,12 +371,12 @@ impl World {
         if !(0.0..=0.5).contains(&robot.odometry_noise) {
             return fail("robot.odometry_noise", "must be between 0 and 0.5");
         }
-        if !(1..=24_000).contains(&self.lidar.points) || !(self.lidar.range_max_m > 0.0) {
+        if !(1..=24_000).contains(&self.lidar.points) || !is_above_zero(self.lidar.range_max_m) {
             return fail("lidar", "needs 1 to 24000 points and a range above zero");
         }
         if !(0.0..=1.0).contains(&self.battery.charge)
-            || !(self.battery.rest_s > 0.0)
-            || !(self.battery.reach_m > 0.0)
+            || !is_above_zero(self.battery.rest_s)
+            || !is_above_zero(self.battery.reach_m)
         {
             return fail(
                 "battery",
@@ -395,7 +395,7 @@ impl World {
             if route.is_empty() || !route.iter().all(|point| self.inside(*point, 0.0)) {
                 return fail(&what, "needs a route of points that are in the world");
             }
-            if !(0.0..=20.0).contains(&speed) || !(radius > 0.0) {
+            if !(0.0..=20.0).contains(&speed) || !is_above_zero(radius) {
                 return fail(
                     &what,
                     "needs a speed from 0 to 20 m/s and a radius above zero",
@@ -404,7 +404,8 @@ impl World {
         }
         let sayings = self.people.iter().flat_map(|person| &person.says);
         if let Some(saying) = sayings.into_iter().find(|saying| {
-            !(saying.after_s >= 0.0 && saying.every_s >= 0.0 && saying.range_m > 0.0)
+            let times = [saying.after_s, saying.every_s];
+            times.iter().any(|time| time.is_nan() || *time < 0.0) || !is_above_zero(saying.range_m)
         }) {
             return fail(
                 &format!("{:?}", saying.text),
@@ -412,10 +413,15 @@ impl World {
             );
         }
         for (n, wall) in self.walls.iter().enumerate() {
-            if wall.from == wall.to || !(wall.thickness_m > 0.0) {
+            if wall.from == wall.to || !is_above_zero(wall.thickness_m) {
                 return fail(&format!("walls[{n}]"), "needs two ends and a thickness");
             }
         }
         Ok(())
     }
+}
+
+/// Whether it is; what is no number is not.
+fn is_above_zero<T: PartialOrd + Default>(value: T) -> bool {
+    value > T::default()
 }

@@ -20,7 +20,7 @@ pub struct ReflexdArgs {
     /// The shared memory that the parent made
     #[arg(long, value_name = "PATH", requires = "config", requires = "latch")]
     board: Option<PathBuf>,
-    /// The robot.toml with the table [reflex]
+    /// The robot.toml with a table called reflex
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The file that is there as long as the e-stop holds

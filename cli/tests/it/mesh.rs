@@ -216,6 +216,6 @@ fn a_peer_written_in_python_stops_a_robot_and_a_stranger_does_not() {
     assert!((3.0..5.6).contains(&x_m), "{measured}");
     line.clear();
     said.read_line(&mut line).unwrap();
-    assert_eq!(line, "presence\n");
+    assert!(line.contains("presence"), "{line}");
     assert!(child.wait().unwrap().success());
 }

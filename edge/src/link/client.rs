@@ -57,8 +57,8 @@ pub enum LinkError {
     Unfit(&'static str),
     /// It is not known whose signature is to be believed.
     #[error(
-        "there is no identity here yet, and nothing says whose to take: give the core's public key with \
-         `--core-key KEY`; `gpak identity key` on the core shows it"
+        "there is no identity here yet, and nothing says whose to take: give the core's public key, which \
+         `gpak identity key` on the core shows"
     )]
     NoKey,
     /// The identity could not be kept.

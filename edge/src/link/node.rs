@@ -28,14 +28,12 @@ pub enum NodeError {
     NoInstance(NodeId),
     /// Another one has its name.
     #[error(
-        "another node is called {0}: give one of the two another name with `--node NAME`, or, if this is the \
-         same one set up anew, `gpak core forget {0}` on the core"
+        "another node is called {0}: give one of the two another name, or, if this is the same one set up \
+         anew, have the core forget {0}"
     )]
     Twice(NodeId),
     /// Its certificate is another one's.
-    #[error(
-        "the certificate of this connection is not for the node {0}; `gpak core enrol {0}` makes one"
-    )]
+    #[error("the certificate of this connection is not for the node {0}; have the core enrol {0}")]
     Certificate(NodeId),
     /// The list of nodes could not be read or written.
     #[error("{}: {why}", path.display())]

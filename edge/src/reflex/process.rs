@@ -202,7 +202,7 @@ fn say_start(
         say_degraded(cap);
     }
     if held {
-        eprintln!("gpak reflexd: the e-stop holds from before; `gpak robot release` ends it");
+        eprintln!("gpak reflexd: the e-stop holds from before, until a person releases it");
     }
 }
 
@@ -306,7 +306,7 @@ impl Keeper {
             return;
         }
         let kept = if latched {
-            eprintln!("gpak reflexd: E-STOP; `gpak robot release` ends it");
+            eprintln!("gpak reflexd: E-STOP: it holds until a person releases it");
             self.latch.engage("the e-stop holds")
         } else {
             eprintln!("gpak reflexd: the e-stop was released");

@@ -73,7 +73,7 @@ async fn the_certificate_of_one_node_is_not_good_for_another_and_none_is_good_fo
     let follower = Follower::new(store.clone(), asking.clone()).unwrap();
     let why = follower.wake().await.unwrap_err().to_string();
     assert!(why.contains("not for the node scout-1"), "{why}");
-    assert!(why.contains("gpak core enrol scout-1"), "{why}");
+    assert!(why.contains("have the core enrol scout-1"), "{why}");
 
     let other = Bed::new(true);
     let papers = other.authority().node(&id("scout-1")).unwrap();
@@ -140,7 +140,7 @@ async fn of_two_nodes_with_one_name_the_second_is_told_what_to_do() {
     let second = Follower::new(IdentityStore::new(dir.path()), asking).unwrap();
     let why = second.wake().await.unwrap_err().to_string();
     assert!(why.contains("another node is called scout-1"), "{why}");
-    assert!(why.contains("gpak core forget scout-1"), "{why}");
+    assert!(why.contains("have the core forget scout-1"), "{why}");
 }
 
 #[tokio::test]

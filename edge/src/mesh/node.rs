@@ -78,7 +78,7 @@ impl Node {
     pub fn join(config: &MeshConfig, on_news: OnNews) -> Result<Self, MeshError> {
         let failed = |why: zenoh::Error| MeshError::Network(why.to_string());
         let key = config.secret()?;
-        let session = zenoh::open(network(config).map_err(failed)?)
+        let session = zenoh::open(network(&config.listen, &config.connect).map_err(failed)?)
             .wait()
             .map_err(failed)?;
         let heard = Arc::new(Mutex::new(Heard {
@@ -258,18 +258,19 @@ impl Voice {
     }
 }
 
-fn network(config: &MeshConfig) -> zenoh::Result<zenoh::Config> {
+/// A peer that listens and connects where it is told to, or finds the others by multicast.
+pub(crate) fn network(listen: &[String], connect: &[String]) -> zenoh::Result<zenoh::Config> {
     let mut network = zenoh::Config::default();
     let list = |places: &[String]| serde_json::to_string(places).unwrap_or_default();
     network.insert_json5("mode", "\"peer\"")?;
-    let is_named = !config.listen.is_empty() || !config.connect.is_empty();
+    let is_named = !listen.is_empty() || !connect.is_empty();
     network.insert_json5(
         "scouting/multicast/enabled",
         if is_named { "false" } else { "true" },
     )?;
     if is_named {
-        network.insert_json5("listen/endpoints", &list(&config.listen))?;
-        network.insert_json5("connect/endpoints", &list(&config.connect))?;
+        network.insert_json5("listen/endpoints", &list(listen))?;
+        network.insert_json5("connect/endpoints", &list(connect))?;
         // Peers start in any order.
         network.insert_json5("connect/timeout_ms", "0")?;
         network.insert_json5("connect/exit_on_failure", "false")?;

@@ -3,6 +3,8 @@
 use gpak_kernel::{
     entry::Entry,
     event::{Event, RunId},
+    journal::{Journal, JournalError},
+    model::CallId,
     run::{Machine, Status, Waiting, waiting},
 };
 use serde::Serialize;
@@ -142,22 +144,29 @@ pub async fn waits(house: &House, run: RunId) -> Answered<Vec<Wait>> {
             continue;
         };
         if let Waiting::Approval { call, .. } = &waiting {
-            let entries = journal.read(waits_for, 1).await?;
-            wait.preview = entries
-                .into_iter()
-                .rev()
-                .find_map(|entry| match entry.event {
-                    Event::ApprovalRequested {
-                        call: asked,
-                        preview,
-                        ..
-                    } if asked == call.id => preview,
-                    _ => None,
-                });
+            wait.preview = preview(journal, waits_for, call.id).await?;
         }
         waits.push(wait);
     }
     Ok(waits)
+}
+
+/// What a call that a run asks for would change, as it was found when it was asked for.
+pub async fn preview(
+    journal: &dyn Journal,
+    run: RunId,
+    call: CallId,
+) -> Result<Option<String>, JournalError> {
+    let entries = journal.read(run, 1).await?;
+    let mut newest_first = entries.into_iter().rev();
+    Ok(newest_first.find_map(|entry| match entry.event {
+        Event::ApprovalRequested {
+            call: asked,
+            preview,
+            ..
+        } if asked == call => preview,
+        _ => None,
+    }))
 }
 
 /// Where that run stands.

@@ -15,7 +15,10 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use crate::serve::problem::{Answered, Problem};
+use crate::serve::{
+    api::state::preview,
+    problem::{Answered, Problem},
+};
 
 /// Something that a run waits for, to be asked of the client's user.
 pub struct Question {
@@ -38,18 +41,7 @@ impl Question {
     ) -> Answered<Option<Self>> {
         let (call, text, is_doubt) = match waiting {
             Waiting::Approval { call, reason } => {
-                let entries = journal.read(run, 1).await?;
-                let preview = entries
-                    .into_iter()
-                    .rev()
-                    .find_map(|entry| match entry.event {
-                        gpak_kernel::event::Event::ApprovalRequested {
-                            call: asked,
-                            preview,
-                            ..
-                        } if asked == call.id => preview,
-                        _ => None,
-                    });
+                let preview = preview(journal, run, call.id).await?;
                 let preview = preview.unwrap_or_else(|| call.args.to_string());
                 (
                     call,

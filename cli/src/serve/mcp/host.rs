@@ -70,7 +70,7 @@ impl Host {
 
     /// Begins the run of a call. `asks`: somebody can be asked what it needs leave for.
     pub async fn call(&self, by: &By, call: ToolCall, asks: bool) -> Answered<RunId> {
-        let mut spec = self.spec(None, Literal::task(&call))?;
+        let (mut spec, _) = self.spec(None, Literal::task(&call))?;
         spec.attended = asks;
         spec.strategy = Some(gpak_kernel::event::Choice::React);
         self.work
@@ -87,8 +87,7 @@ impl Host {
         model: Option<String>,
     ) -> Answered<RunId> {
         short_enough(&task)?;
-        let mut spec = self.spec(workspace, task)?;
-        let settings = self.work.settings(&spec.workspace)?;
+        let (mut spec, settings) = self.spec(workspace, task)?;
         spec.check = settings.check.value.clone();
         spec.strategy = settings.strategy.value.map(Into::into);
         let model = match model {
@@ -98,10 +97,10 @@ impl Host {
         self.work.create(by.order(spec, model)).await
     }
 
-    fn spec(&self, workspace: Option<PathBuf>, task: String) -> Answered<RunSpec> {
+    fn spec(&self, workspace: Option<PathBuf>, task: String) -> Answered<(RunSpec, Settings)> {
         let workspace = self.work.workspace(workspace.as_deref())?;
         let settings = self.work.settings(&workspace)?;
-        Ok(RunSpec {
+        let spec = RunSpec {
             task,
             workspace,
             model: String::new(),
@@ -113,7 +112,8 @@ impl Host {
             check: Vec::new(),
             strategy: None,
             parent: None,
-        })
+        };
+        Ok((spec, settings))
     }
 
     async fn model(&self) -> Answered<Option<String>> {

@@ -7,6 +7,7 @@ use gpak_kernel::{
     entry::Entry,
     event::{Event, Outcome, RunId},
     model::ToolCall,
+    run::Waiting,
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -87,6 +88,11 @@ impl Server {
         }
     }
 
+    /// The run of that id, if that client's user asked for it.
+    async fn own(&self, by: &By, id: &str) -> Result<RunId, ErrorData> {
+        self.host.own(by, id).await.map_err(invalid)
+    }
+
     /// Begins what is called, or goes on with it.
     async fn begin(
         &self,
@@ -95,7 +101,7 @@ impl Server {
     ) -> Result<Begun, ErrorData> {
         let by = self.operator(context).map_err(refused)?;
         if let Some(state) = &request.request_state {
-            let run = self.host.own(&by, state).await.map_err(invalid)?;
+            let run = self.own(&by, state).await?;
             let responses = request.input_responses.clone().unwrap_or_default();
             self.answer(run, &responses).await.map_err(invalid)?;
             let own = request.name != offered::RUN;
@@ -139,21 +145,22 @@ impl Server {
 
     /// Passes the answers of a client's user on to the run that waits for them.
     async fn answer(&self, run: RunId, responses: &rmcp::model::InputResponses) -> Answered<()> {
-        let questions = self.questions(run).await?;
+        let work = &self.host.work;
+        let Stand::Asks(waits) = Watched::now(work, run).await?.stand(work).await? else {
+            return Ok(());
+        };
+        let questions = self.questions(&waits).await?;
         for (waits, replies) in ask::replies(&questions, responses)? {
-            self.host.work.answer(waits, replies).await?;
+            work.answer(waits, replies).await?;
         }
         Ok(())
     }
 
-    async fn questions(&self, run: RunId) -> Answered<Vec<Question>> {
-        let work = &self.host.work;
-        let Stand::Asks(waits) = Watched::now(work, run).await?.stand(work).await? else {
-            return Ok(Vec::new());
-        };
+    async fn questions(&self, waits: &[(RunId, Waiting)]) -> Answered<Vec<Question>> {
+        let journal = self.host.work.journal();
         let mut questions = Vec::new();
-        for (waits_for, waiting) in &waits {
-            questions.extend(Question::of(work.journal(), *waits_for, waiting).await?);
+        for (waits_for, waiting) in waits {
+            questions.extend(Question::of(journal, *waits_for, waiting).await?);
         }
         Ok(questions)
     }
@@ -177,10 +184,10 @@ impl Server {
                 }
             };
             let watched = followed.watched;
-            if !matches!(stand, Stand::Asks(_)) {
+            let Stand::Asks(waits) = &stand else {
                 return Ok(watched.result(&stand, own).into());
-            }
-            let questions = self.questions(run).await?;
+            };
+            let questions = self.questions(waits).await?;
             if questions.is_empty() || !can_be_asked(context) {
                 return Ok(watched.result(&stand, own).into());
             }
@@ -226,8 +233,8 @@ impl Server {
         let payload = match &stand {
             Stand::Works => TaskPayload::Working,
             Stand::Over(Outcome::Cancelled) => TaskPayload::Cancelled,
-            Stand::Asks(_) => TaskPayload::InputRequired {
-                input_requests: ask::requests(&self.questions(run).await?),
+            Stand::Asks(waits) => TaskPayload::InputRequired {
+                input_requests: ask::requests(&self.questions(waits).await?),
             },
             Stand::Over(_) | Stand::Paused(_) => {
                 let result = json!(watched.result(&stand, false));
@@ -319,11 +326,7 @@ impl ServerHandler for Server {
         context: Context,
     ) -> Result<GetTaskResult, ErrorData> {
         let by = self.by(&context).map_err(refused)?;
-        let run = self
-            .host
-            .own(&by, &request.task_id)
-            .await
-            .map_err(invalid)?;
+        let run = self.own(&by, &request.task_id).await?;
         Ok(GetTaskResult::new(self.task(run).await.map_err(internal)?))
     }
 
@@ -333,11 +336,7 @@ impl ServerHandler for Server {
         context: Context,
     ) -> Result<(), ErrorData> {
         let by = self.operator(&context).map_err(refused)?;
-        let run = self
-            .host
-            .own(&by, &request.task_id)
-            .await
-            .map_err(invalid)?;
+        let run = self.own(&by, &request.task_id).await?;
         let answered = self.answer(run, &request.input_responses).await;
         answered.map_err(invalid)
     }
@@ -348,11 +347,7 @@ impl ServerHandler for Server {
         context: Context,
     ) -> Result<(), ErrorData> {
         let by = self.operator(&context).map_err(refused)?;
-        let run = self
-            .host
-            .own(&by, &request.task_id)
-            .await
-            .map_err(invalid)?;
+        let run = self.own(&by, &request.task_id).await?;
         match self.host.work.cancel(run).await {
             // It was over before: that is what cancelling it would have come to.
             Err(why) if why.status != 409 => Err(internal(why)),

@@ -76,10 +76,9 @@ impl Watched {
         let mut waits = waiting::of(work.journal(), self.run).await?;
         waits.retain(|(_, waiting)| !matches!(waiting, Waiting::Driver(_)));
         Ok(match &self.state.paused {
-            // What it asked is answered: it goes on.
-            Some(PauseReason::Unanswered) if waits.is_empty() => Stand::Works,
             Some(PauseReason::Interrupted) => Stand::Works,
             Some(PauseReason::Unanswered) | None => match waits.is_empty() {
+                // What it asked is answered: it goes on.
                 true => Stand::Works,
                 false => Stand::Asks(waits),
             },

@@ -78,9 +78,10 @@ impl Ros2 {
     ///
     /// The network does not let it, or another body writes to the board.
     pub fn start(config: &Ros2Config, board: &Board) -> Result<Self, DeviceError> {
-        let session = zenoh::open(network(config).map_err(failed)?)
-            .wait()
-            .map_err(failed)?;
+        let session =
+            zenoh::open(crate::mesh::network(&config.listen, &config.connect).map_err(failed)?)
+                .wait()
+                .map_err(failed)?;
         let refused = Arc::new(AtomicU64::new(0));
         let taken = |why: BoardError| failed(why);
         let mut scans = board.scan_writer().map_err(taken)?;
@@ -210,22 +211,4 @@ impl Motors {
             tracing::error!("the motors are not reached: {why}");
         }
     }
-}
-
-fn network(config: &Ros2Config) -> zenoh::Result<zenoh::Config> {
-    let mut network = zenoh::Config::default();
-    let list = |places: &[String]| serde_json::to_string(places).unwrap_or_default();
-    network.insert_json5("mode", "\"peer\"")?;
-    let is_named = !config.listen.is_empty() || !config.connect.is_empty();
-    network.insert_json5(
-        "scouting/multicast/enabled",
-        if is_named { "false" } else { "true" },
-    )?;
-    if is_named {
-        network.insert_json5("listen/endpoints", &list(&config.listen))?;
-        network.insert_json5("connect/endpoints", &list(&config.connect))?;
-        network.insert_json5("connect/timeout_ms", "0")?;
-        network.insert_json5("connect/exit_on_failure", "false")?;
-    }
-    Ok(network)
 }

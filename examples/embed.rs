@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         instructions: context::INSTRUCTIONS.to_owned(),
         repository: Default::default(),
         remembering: None,
+        introduced: None,
         stop: Default::default(),
     };
     let run = RunId::random();

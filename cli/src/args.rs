@@ -10,10 +10,14 @@ use gpak_kernel::{
     policy::{Access, Rule},
     run::Status,
 };
-use gpak_tools::wasm::Language;
+use gpak_tools::{mcp::ServerName, wasm::Language};
 
 use crate::{
-    commands::{identity::args::IdentityCommand, reflexd::ReflexdArgs, robot::args::RobotCommand},
+    commands::{
+        core::CoreArgs, identity::args::IdentityCommand, reflexd::ReflexdArgs,
+        robot::args::RobotCommand,
+    },
+    link::LinkArgs,
     serve::args::ServeArgs,
     settings::BudgetChange,
 };
@@ -53,7 +57,7 @@ pub enum Command {
         /// The run, or the beginning of its id [default: the latest]
         run: Option<String>,
     },
-    /// The tools that runs can call: list, show, add, test, call, export, remove, new, componentize
+    /// The tools that runs can call: list, show, add, test, call, export, remove, login, logout, new, componentize
     #[command(subcommand)]
     Tools(ToolsCommand),
     /// The models of this machine: list, pull, add, bench
@@ -62,16 +66,18 @@ pub enum Command {
     /// What is remembered: add, search, list, show, forget, stats, export, import, bench
     #[command(subcommand)]
     Memory(MemoryCommand),
-    /// Who the agent is: init, show, edit, log, diff, revert, verify, export, import, key
+    /// Who the agent is: init, show, edit, reflect, proposals, log, diff, revert, verify, sync, export, import, key
     #[command(subcommand)]
     Identity(Box<IdentityCommand>),
+    /// Be the core of nodes: tell them who they are, and take in what they learnt; enrol, forget
+    Core(Box<CoreArgs>),
     /// Be driven by an editor, over standard input and output (Agent Client Protocol)
     Acp(AcpArgs),
     /// Be an MCP server over standard input and output: the tools, memory, and tasks for the agent
     Mcp(McpArgs),
     /// Serve runs over HTTP, to programs and people of this machine: REST, OpenAI's protocol, MCP
     Serve(Box<ServeArgs>),
-    /// A robot's body: sim, status, replay
+    /// A robot's body: run, sim, status, stop, release, peers, replay
     #[command(subcommand)]
     Robot(Box<RobotCommand>),
     /// The reflexes of a robot, in a process of their own (`gpak robot run` starts it); measures them
@@ -154,6 +160,13 @@ pub struct RunArgs {
         reason = "clap shows the doc comment of a flattened field"
     )]
     pub place: Place,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub link: LinkArgs,
 
     #[command(flatten)]
     #[allow(
@@ -273,10 +286,34 @@ pub struct ResumeArgs {
         missing_docs,
         reason = "clap shows the doc comment of a flattened field"
     )]
+    pub link: LinkArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
     pub bounds: Bounds,
 }
 
-/// `gpak runs`
+/// `gpak tools login`
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// The server's name in the settings: [mcp.NAME]
+    pub server: ServerName,
+    /// Ask that this be allowed, too, as an error named it; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+    /// Print the address, and open no browser
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Seconds that the login may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// `gpak tools`
 #[derive(Debug, Subcommand)]
 pub enum ToolsCommand {
@@ -329,6 +366,15 @@ pub enum ToolsCommand {
     Remove {
         /// The package or tool
         name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Log in to an MCP server of the settings, in a browser
+    Login(LoginArgs),
+    /// Forget the login to an MCP server
+    Logout {
+        /// The server's name in the settings: [mcp.NAME]
+        server: ServerName,
         #[command(flatten)]
         place: Place,
     },
@@ -660,6 +706,15 @@ pub struct EvalArgs {
     /// What to compare; `chosen` lets the model choose for each task
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     pub strategies: Vec<Compared>,
+    /// Compare these policies of a mind of two instead, each with what it takes of the core self: `local-only`, `cascade`,
+    /// `cloud-only` and so on; `[mind]` in the settings names the two selves
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_delimiter = ',',
+        conflicts_with_all = ["strategies", "model"]
+    )]
+    pub policies: Vec<Policy>,
     /// The tasks of this folder, not the built-in ones
     #[arg(long, value_name = "DIR")]
     pub tasks: Option<PathBuf>,

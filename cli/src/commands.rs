@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod core;
 pub mod doctor;
 pub mod eval;
 pub mod identity;
@@ -14,24 +15,10 @@ pub mod runs;
 pub mod tools;
 pub mod undo;
 
-use std::io::{ErrorKind, Write as _};
-
-use crate::failure::DONE;
-
 /// A JSON object on a line of its own on standard output.
 pub fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => {
-            let mut out = std::io::stdout().lock();
-            match writeln!(out, "{text}") {
-                Ok(()) => {}
-                // Whoever read it has read enough, as `head` does.
-                Err(why) if why.kind() == ErrorKind::BrokenPipe => {
-                    std::process::exit(i32::from(DONE))
-                }
-                Err(why) => eprintln!("gpak: this cannot be written to standard output: {why}"),
-            }
-        }
+        Ok(text) => say!("{text}"),
         Err(why) => eprintln!("gpak: this cannot be shown as JSON: {why}"),
     }
 }

@@ -1,10 +1,15 @@
 //! Where settings, data and models are kept.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use directories::ProjectDirs;
+use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, file};
 
 /// The folders of gpak on this machine.
 #[derive(Debug, Clone)]
@@ -47,6 +52,16 @@ impl Home {
         })
     }
 
+    /// Bytes that the disk of the data has left, where that can be asked.
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the fields are narrower on some systems"
+    )]
+    pub fn room(&self) -> Option<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.data).ok()?;
+        u64::from(stat.blocks_available()).checked_mul(u64::from(stat.fragment_size()))
+    }
+
     /// The settings of this user.
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")
@@ -76,4 +91,21 @@ impl Home {
     pub fn protected(&self) -> Vec<PathBuf> {
         vec![self.config.clone(), self.data.clone(), self.cache.clone()]
     }
+}
+
+/// Writes a file whole, or not at all, and makes the folders above it.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let whole = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut beside = NamedTempFile::new_in(folder)?;
+        beside.write_all(bytes)?;
+        beside.as_file().sync_all()?;
+        beside.persist(path)?;
+        Ok(())
+    };
+    whole().map_err(file(path))
 }

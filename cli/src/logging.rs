@@ -31,6 +31,7 @@ pub fn begin(is_service: bool) {
         "error"
     };
     let filter = EnvFilter::try_from_env("GPAK_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let filter = discreet(filter);
     let as_json = std::env::var("GPAK_LOG_FORMAT").is_ok_and(|format| format == "json");
     let told: Box<dyn Layer<Registry> + Send + Sync> = match as_json {
         true => fmt::layer().json().with_writer(io::stderr).boxed(),
@@ -42,6 +43,16 @@ pub fn begin(is_service: bool) {
     tracing_subscriber::registry()
         .with(layers.with_filter(filter))
         .init();
+}
+
+/// Whatever is asked for, the library tells nothing of logins in detail: the codes and tokens would be in it.
+fn discreet(filter: EnvFilter) -> EnvFilter {
+    let quiet = [
+        "rmcp::transport::auth=info",
+        "rmcp::transport::common::auth=info",
+    ];
+    let quiet = quiet.iter().filter_map(|directive| directive.parse().ok());
+    quiet.fold(filter, EnvFilter::add_directive)
 }
 
 /// The lines of a service: those that were told last, and those that come.

@@ -1,6 +1,10 @@
 //! The front door of gpak: the command line. The only place that wires parts together.
 
+#[macro_use]
+mod out;
+
 mod acp;
+mod aligning;
 mod args;
 mod bench;
 mod chat;
@@ -10,10 +14,12 @@ mod crash;
 mod failure;
 mod home;
 mod human;
+mod link;
 mod logging;
 mod mcp;
 mod minds;
 mod pulling;
+mod reflecting;
 mod remembering;
 mod serve;
 mod servers;
@@ -61,7 +67,11 @@ fn report(failure: Failure, json: bool) {
 }
 
 fn start(cli: Cli) -> Result<u8, Failure> {
-    let is_service = matches!(&cli.command, Command::Serve(args) if args.command.is_none());
+    let is_service = match &cli.command {
+        Command::Serve(args) => args.command.is_none(),
+        Command::Core(args) => args.command.is_none(),
+        _ => false,
+    };
     // Its deadlines are kept without a runtime, whose threads would be in the way.
     let cli = match cli.command {
         Command::Reflexd(args) => return commands::reflexd::reflexd(*args, cli.json),
@@ -93,6 +103,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Tools(command) => commands::tools::tools(&home, command, json).await,
         Command::Models(command) => commands::models::models(&home, command, json).await,
         Command::Identity(command) => commands::identity::identity(&home, *command, json).await,
+        Command::Core(args) => commands::core::core(&home, *args, json).await,
         Command::Memory(command) => commands::memory::memory(&home, command, json).await,
         Command::Serve(args) => serve::serve(&home, *args, json).await,
         Command::Reflexd(args) => commands::reflexd::reflexd(*args, json),

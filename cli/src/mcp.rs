@@ -1,14 +1,17 @@
 //! MCP servers: how the user's settings name them, and how a run gets their tools.
 
+mod oauth;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use gpak_kernel::run::Driver;
 use gpak_tools::mcp::{
-    Change, Health, Options, Progress, ServerConfig, ServerName, Servers, Token, Transport,
+    Change, Health, OAuth, Options, Progress, ServerConfig, ServerName, Servers, Token, Transport,
 };
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
+pub use self::oauth::OAuthSettings;
 use crate::{
     failure::{Failure, file},
     home::Home,
@@ -45,6 +48,8 @@ pub struct McpSettings {
     pub headers: BTreeMap<String, Secret>,
     /// A command that prints the bearer token, as in `pass show linear`.
     pub token_cmd: Option<String>,
+    /// How gpak is known to the authorization server of a server with a `url`.
+    pub oauth: Option<OAuthSettings>,
     /// Patterns of the tools that are offered; all where nothing is said.
     pub tools: Vec<String>,
     /// Seconds that it may take to start and to list its tools.
@@ -72,8 +77,10 @@ impl McpSettings {
         let server: ServerName = name.parse()?;
         let transport = match (&self.command, &self.url) {
             (Some(command), None) => {
-                if !self.headers.is_empty() || self.token_cmd.is_some() {
-                    return wrong("`headers` and `token_cmd` are for a server with a `url`");
+                if !self.headers.is_empty() || self.token_cmd.is_some() || self.oauth.is_some() {
+                    return wrong(
+                        "`headers`, `token_cmd` and `oauth` are for a server with a `url`",
+                    );
                 }
                 let (program, args) = match command {
                     Program::Alone(program) => (program.clone(), &[][..]),
@@ -108,6 +115,13 @@ impl McpSettings {
                         "`args`, `env`, `pass_env` and `cwd` are for a server with a `command`",
                     );
                 }
+                let oauth = match (&self.oauth, &self.token_cmd) {
+                    (Some(_), Some(_)) => return wrong("it has both a `token_cmd` and `oauth`"),
+                    (Some(oauth), None) => {
+                        oauth.config().map_err(|why| format!("mcp.{name}: {why}"))?
+                    }
+                    (None, _) => OAuth::default(),
+                };
                 let headers = self.headers.iter();
                 Transport::Http {
                     url: url.clone(),
@@ -119,6 +133,7 @@ impl McpSettings {
                             printed("token_cmd", &command).map_err(|why| why.to_string())
                         })
                     }),
+                    oauth,
                 }
             }
             _ => {
@@ -159,6 +174,7 @@ impl McpSettings {
             ("url", self.url.as_ref().map(|url| text(&shown(url)))),
             ("headers", hidden(&self.headers)),
             ("token_cmd", self.token_cmd.as_deref().map(text)),
+            ("oauth", self.oauth.as_ref().map(OAuthSettings::line)),
             ("tools", list(&self.tools)),
             (
                 "start_timeout",
@@ -318,6 +334,7 @@ mod tests {
             "command = 'npx'\nargs = ['-y', 'x']",
             "command = ['npx', '-y', 'x']",
             "url = 'https://example.org/mcp'\nheaders = { X-Key = 'k' }",
+            "url = 'https://example.org/mcp'\noauth = { client_id = 'gpak', scopes = ['read'] }",
         ] {
             assert!(said(text).config("a").is_ok(), "{text}");
         }
@@ -327,6 +344,16 @@ mod tests {
             ("command = []", "is empty"),
             ("command = 'x'\nheaders = { a = 'b' }", "with a `url`"),
             ("url = 'http://x'\nenv = { a = 'b' }", "with a `command`"),
+            ("command = 'x'\noauth = {}", "with a `url`"),
+            ("url = 'http://x'\ntoken_cmd = 'x'\noauth = {}", "both"),
+            (
+                "url = 'http://x'\noauth.client_secret_cmd = 'x'",
+                "for a `client_id`",
+            ),
+            (
+                "url = 'http://x'\noauth = { grant = 'client_credentials', client_id = 'x' }",
+                "`client_secret_cmd`",
+            ),
         ] {
             let why = said(text).config("a").err().unwrap();
             assert!(why.contains(part), "{text}: {why}");

@@ -89,13 +89,30 @@ pub fn asked(settings: &Settings, id: Option<&str>) -> Result<Option<Policy>, Fa
     Ok(two.then(|| said.unwrap_or_default()))
 }
 
-/// The two selves as one model. What need not be there yet is connected to when it is first asked.
+/// The two selves of a mind, each alone.
+#[derive(Clone)]
+pub struct Selves {
+    /// The active self.
+    pub active: Arc<dyn Model>,
+    /// The core self.
+    pub core: Arc<dyn Model>,
+}
+
+/// A mind of two, opened.
+pub struct Two {
+    /// Both as one model.
+    pub mind: Arc<dyn Model>,
+    /// Each alone.
+    pub selves: Selves,
+}
+
+/// The two selves as one model, and each alone. What need not be there yet is connected to when it is first asked.
 pub fn open<'a>(
     home: &'a Home,
     settings: &'a Settings,
     policy: Policy,
     stop: &'a CancellationToken,
-) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
+) -> BoxFuture<'a, Result<Two, Failure>> {
     Box::pin(async move {
         let said = &settings.mind.value;
         let Some(core) = &said.core else {
@@ -144,7 +161,10 @@ pub fn open<'a>(
             },
             private: said.private.clone(),
         };
-        Ok(Arc::new(Mind::new(active, core, rules)) as Arc<dyn Model>)
+        Ok(Two {
+            mind: Arc::new(Mind::new(active.clone(), core.clone(), rules)),
+            selves: Selves { active, core },
+        })
     })
 }
 

@@ -84,7 +84,10 @@ fn broke(why: tokio::task::JoinError) -> Failure {
 }
 
 /// What makes the memory's vectors.
-async fn embedder(home: &Home, settings: &Settings) -> Result<Arc<dyn Embedder>, Failure> {
+///
+/// # Errors
+/// If there is none of that name, or it does not answer.
+pub async fn embedder(home: &Home, settings: &Settings) -> Result<Arc<dyn Embedder>, Failure> {
     let id = settings.embedder.value.as_deref().unwrap_or("static");
     let server = |api: Api, base: String, key, name: &str| {
         let mut connection = Connection::new(base);

@@ -281,10 +281,10 @@ async fn tell(house: &House, address: SocketAddr, json: bool) -> Result<(), Fail
         print_json(&serde_json::json!({"listening": url, "link": link}));
         return Ok(());
     }
-    println!("gpak listens on {url}");
+    say!("gpak listens on {url}");
     if let Some(link) = link {
-        println!("open this once, within an hour, to sign in as admin:\n  {link}");
-        println!("for programs: gpak serve keys add");
+        say!("open this once, within an hour, to sign in as admin:\n  {link}");
+        say!("for programs: gpak serve keys add");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Who the agent is, for the models that speak for it.
 
-use gpak_kernel::identity::{EditError, Refusal, Share, TooSmall, compile};
+use gpak_edge::link::client::{self, LinkError};
+use gpak_kernel::identity::{EditError, Refusal, TooSmall};
 use gpak_memory::{IdentityError, IdentityStore};
 
 use crate::{failure::Failure, home::Home};
@@ -16,13 +17,28 @@ pub fn store(home: &Home) -> IdentityStore {
 /// # Errors
 /// If the identity is not what was signed, or does not fit: an agent without its constitution is another one.
 pub fn introduced(home: &Home, window: u32, instructions: String) -> Result<String, Failure> {
-    let Some(capsule) = store(home).capsule()? else {
+    let Some(told) = client::stored(&store(home), window)? else {
         return Ok(instructions);
     };
-    let told = compile(&capsule, Share::of(window))?;
+    Ok(introducing(&told.text, &instructions))
+}
+
+/// The instructions, behind what an identity says.
+pub fn introducing(told: &str, instructions: &str) -> String {
     // It has a name of its own.
     let instructions = instructions.replacen("You are gpak, an agent that works", "You work", 1);
-    Ok(format!("{}\n\n{instructions}", told.text))
+    format!("{told}\n\n{instructions}")
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Store(why) => why.into(),
+            LinkError::TooSmall(why) => why.into(),
+            LinkError::Address(_) | LinkError::NoKey => Self::usage(error.to_string()),
+            _ => Self::new(error.to_string()),
+        }
+    }
 }
 
 impl From<IdentityError> for Failure {

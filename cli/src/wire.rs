@@ -52,6 +52,8 @@ const LARGE_WINDOW: u32 = 32_768;
 pub struct Mind {
     /// The model.
     pub model: Arc<dyn Model>,
+    /// The selves that it is a mind of, if it is one of two.
+    pub selves: Option<minds::Selves>,
     script: Option<Arc<Scripted>>,
 }
 
@@ -229,6 +231,7 @@ pub fn bare(
         clock: Arc::new(SystemClock),
         repository: context::Repository::default(),
         remembering: None,
+        introduced: None,
         stop,
     }
 }
@@ -293,11 +296,14 @@ pub fn toolbox(
     }
     taken.extend(offered.tools.iter().map(|tool| tool.spec().name.clone()));
     tools.extend(offered.tools);
-    if model.native_tools {
+    if model.native_tools || works_by_programs(model) {
         let store = user_space::made(home, &packages);
         tools.extend(made(&store, workspace, &taken));
         taken.extend(user_space::reserved(home));
-        tools.push(Arc::new(MakeTool::new(store, taken)));
+        tools.push(Arc::new(match works_by_programs(model) {
+            true => MakeTool::of_definitions(store, taken),
+            false => MakeTool::new(store, taken),
+        }));
     }
     let copies = copies::all(&options, &home.copies, copies::Limits::default());
     Toolbox::new(tools.into_iter().chain(of_repository))
@@ -398,15 +404,20 @@ pub async fn mind(
     stop: &CancellationToken,
 ) -> Result<Mind, Failure> {
     if let Some(policy) = minds::asked(settings, id)? {
-        let model = minds::open(home, settings, policy, stop).await?;
-        let script = None;
-        return Ok(Mind { model, script });
+        let two = minds::open(home, settings, policy, stop).await?;
+        return Ok(Mind {
+            model: two.mind,
+            selves: Some(two.selves),
+            script: None,
+        });
     }
     let id = id.or(settings.model.value.as_deref());
     if id == Some(literal::ID) {
-        let model = Arc::new(Literal::new());
-        let script = None;
-        return Ok(Mind { model, script });
+        return Ok(Mind {
+            model: Arc::new(Literal::new()),
+            selves: None,
+            script: None,
+        });
     }
     if let Some(path) = id.and_then(|id| id.strip_prefix("scripted/")) {
         let mut script = Scripted::read(Path::new(path))?;
@@ -416,6 +427,7 @@ pub async fn mind(
         let script = Arc::new(script);
         return Ok(Mind {
             model: script.clone(),
+            selves: None,
             script: Some(script),
         });
     }
@@ -426,12 +438,14 @@ pub async fn mind(
         };
         return Ok(Mind {
             model,
+            selves: None,
             script: None,
         });
     }
     let (path, options) = embedded_file(home, id, settings.window.value, stop).await?;
     Ok(Mind {
         model: Arc::new(Embedded::open(&path, options)?),
+        selves: None,
         script: None,
     })
 }

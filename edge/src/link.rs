@@ -17,6 +17,7 @@
 
 pub mod certificates;
 pub mod client;
+mod condensing;
 pub mod ingest;
 pub mod node;
 pub mod outbox;

@@ -14,6 +14,7 @@
 //! say; the tools are the beginning of the prompt, so that moment is an event too, even where nothing but
 //! the middle of one result is left out.
 
+pub(crate) mod asked;
 mod digest;
 mod known;
 mod recalled;

@@ -304,6 +304,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<u32>,
     },
+    /// Who the agent is was changed while the run goes on.
+    IdentityChanged {
+        /// The version from now on.
+        version: u64,
+        /// The system prompt from now on.
+        instructions: String,
+    },
     /// The run stopped and can go on.
     RunPaused {
         /// Why.

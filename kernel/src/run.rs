@@ -5,6 +5,8 @@
 
 mod answer;
 mod aside;
+mod beginning;
+mod calling;
 pub mod check;
 pub mod child;
 mod driver;
@@ -12,6 +14,7 @@ pub mod episodes;
 mod machine;
 pub mod nested;
 mod own;
+mod ports;
 mod progress;
 mod remembering;
 pub mod replay;
@@ -20,10 +23,9 @@ pub mod undo;
 mod unfinished;
 pub mod waiting;
 
-pub use driver::{
-    Answer, Clock, DriveError, Driver, Ended, Human, Nobody, Observer, Resumption, SystemClock,
-};
+pub use driver::{DriveError, Driver, Ended, Resumption};
 pub use machine::{Machine, Next, Waiting};
 pub use own::OwnCall;
+pub use ports::{Answer, Clock, Human, Introduced, Nobody, Observer, SystemClock};
 pub use remembering::Remembering;
 pub use state::{Compaction, OpenCall, Stage, State, Status, Turn};

@@ -10,7 +10,7 @@
 //!
 //! A run that asks for none is done by `react`, at no cost: no choice was measured to help a model yet
 //! (`gpak eval --strategies all` measures it). One that asks for [`Choice::Auto`] lets the model choose
-//! with its first reply ([`choose`]), and changes by signals: no progress, failed checks, a plan that is
+//! with its first reply ([`choose`]), if it is able to, and changes by signals: no progress, failed checks, a plan that is
 //! only rewritten, a budget that is nearly used up. Each choice and change is an event with its reason.
 
 pub mod choose;
@@ -18,8 +18,9 @@ pub mod plan;
 pub mod search;
 
 use crate::{
+    context::asked,
     event::{Choice, Event, PlanItem, RunSpec, Setup, Strategy},
-    model::CallId,
+    model::{CallId, ModelProfile, step::blocks},
     run::{State, check},
     tool::{Control, ToolSpec, Toolbox},
 };
@@ -94,13 +95,16 @@ pub(crate) fn barred(state: &State, spec: &RunSpec, setup: &Setup) -> Vec<String
         return names(setup.tools.iter().filter(|tool| !is(tool, only)).collect());
     }
     let rewritten = state.strategy == Strategy::Plan && state.work.plan.idle >= plan::IDLE_TO_BAR;
-    let plans = !rewritten && (state.strategy == Strategy::Plan || can_plan_unasked(setup));
+    let plans = !rewritten && (state.strategy == Strategy::Plan || is_able(&setup.model));
     let spoken = setup.tools.iter().filter(|tool| {
         is(tool, Control::Strategy) || is(tool, Control::Best) || !plans && is(tool, Control::Plan)
     });
     let mut barred: Vec<String> = names(spoken.collect());
     barred.extend(state.progress.barred().map(str::to_owned));
-    if must_compute(state, spec, setup) || must_try_again(state, setup) {
+    // What a text says, a small model reads right and gets wrong by a program.
+    let is_held = (must_compute(state, spec, setup) || must_try_again(state, setup))
+        && !blocks::is_answered_at_once(&spec.task);
+    if is_held || must_make(state, setup) {
         let ends = setup.tools.iter().filter(|tool| is(tool, Control::Finish));
         barred.extend(names(ends.collect()));
     }
@@ -139,6 +143,13 @@ fn must_compute(state: &State, spec: &RunSpec, setup: &Setup) -> bool {
         && WORDS.iter().any(|word| task.contains(word))
 }
 
+/// Whether a model that was asked for a tool has yet to do anything: small ones say what the tool would have
+/// said.
+fn must_make(state: &State, setup: &Setup) -> bool {
+    let makes = |tool: &ToolSpec| blocks::makes_tools(tool) && asked::for_it(tool, state);
+    state.replies == 0 && setup.tools.iter().any(makes)
+}
+
 /// Whether a change failed and the model is one that then says so and gives up, as small ones do: it is held
 /// to a few more tries before it may end.
 fn must_try_again(state: &State, setup: &Setup) -> bool {
@@ -149,10 +160,11 @@ fn must_try_again(state: &State, setup: &Setup) -> bool {
         && (1..TRIES).contains(&progress.failures)
 }
 
-/// Whether the model works when it plans without being told to. A small one plays with its plan and then
-/// takes what it ticked off for done, as traces of `gpak eval` show.
-fn can_plan_unasked(setup: &Setup) -> bool {
-    setup.model.native_tools || setup.model.provider != "embedded"
+/// Whether the model may say how it works. A small one, asked, answers what needs its tools from what it knows, and
+/// one that plans without being told to plays with its plan and takes what it ticked off for done, as traces of
+/// `gpak eval` show: it works step by step.
+pub(crate) fn is_able(model: &ModelProfile) -> bool {
+    model.native_tools || model.provider != "embedded"
 }
 
 /// The one thing that the next reply may do, if it is not free.
@@ -177,6 +189,9 @@ fn settle(state: &State, choice: Choice, setup: &Setup) -> Option<Event> {
     let asked = "it was asked for";
     let has = |control| setup.tools.iter().any(|tool| tool.control == Some(control));
     Some(match choice {
+        Choice::Auto if !is_able(&setup.model) => {
+            changed(Strategy::React, "a small model does best step by step", "")
+        }
         Choice::Auto if !has(Control::Strategy) => {
             changed(Strategy::React, "there is nothing to choose from", "")
         }
@@ -259,13 +274,13 @@ mod tests {
 
     fn setup(provider: &str, native_tools: bool) -> Setup {
         let tool = |(name, control)| ToolSpec {
-            name: String::from(name),
-            description: String::new(),
-            input: json!({"type": "object"}),
-            effect: crate::tool::Effect::Pure,
-            resumable: false,
             control,
-            asks_with: Vec::new(),
+            ..ToolSpec::new(
+                String::from(name),
+                String::new(),
+                json!({"type": "object"}),
+                crate::tool::Effect::Pure,
+            )
         };
         let tools = [
             ("look", None),
@@ -317,6 +332,24 @@ mod tests {
         });
         let barred = barred(&State::fold(&entries), &spec, setup);
         barred.contains(&"update_plan".to_owned())
+    }
+
+    #[test]
+    fn a_small_model_is_not_asked_how_it_will_work() {
+        let settled = |provider, native| {
+            let mut setup = setup(provider, native);
+            setup.tools.extend(choose::spec(&setup.tools, true));
+            match settle(&State::default(), Choice::Auto, &setup) {
+                Some(Event::StrategyChanged {
+                    strategy, reason, ..
+                }) => Some((strategy, reason)),
+                _ => None,
+            }
+        };
+        let reason = "a small model does best step by step".to_owned();
+        assert_eq!(settled("embedded", false), Some((Strategy::React, reason)));
+        assert_eq!(settled("embedded", true), None);
+        assert_eq!(settled("ollama", false), None);
     }
 
     #[test]

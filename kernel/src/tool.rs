@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{event::RunId, label::Label, model::CallId};
 
@@ -74,9 +74,51 @@ pub struct ToolSpec {
     /// asked for as if it could not be undone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks_with: Vec<String>,
+    /// Whether what a call comes to depends on a world that changes by itself (what a sensor measures): then
+    /// the same call may come to something else, and is no repetition; and where it does, calls of other
+    /// tools are none either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observes: bool,
 }
 
 impl ToolSpec {
+    /// A tool that is an act upon the world, made anew at every call, whose calls may be repetitions.
+    pub fn new(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        input: Value,
+        effect: Effect,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            input,
+            effect,
+            resumable: false,
+            control: None,
+            asks_with: Vec::new(),
+            observes: false,
+        }
+    }
+
+    /// Likewise, of these arguments and no others: `properties` is the JSON Schema of each by its name, `required` names
+    /// those that every call gives.
+    pub fn taking<N: Serialize>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        properties: Value,
+        required: &[N],
+        effect: Effect,
+    ) -> Self {
+        let input = json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        });
+        Self::new(name, description, input, effect)
+    }
+
     /// Whether a call with `args` has one of the arguments that ask for more.
     pub fn asks_for_more(&self, args: &Value) -> bool {
         let is_empty = |value: &Value| match value {
@@ -159,6 +201,13 @@ pub struct ToolOutput {
     /// Where the text came from, if not from the tool itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// Whether the call ended before it had done all that it was to do, so that the same call again goes on
+    /// from there and is no repetition.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
+    /// Whether the call changed nothing, as all was as it was to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
     /// The tool that the call made. It is journaled as an event of its own
     /// ([`Event::ToolMade`](crate::event::Event::ToolMade)), ahead of this output.
     #[serde(skip)]

@@ -70,19 +70,16 @@ fn created() -> Event {
 }
 
 fn started() -> Event {
-    let tool = ToolSpec {
-        name: "read_file".to_owned(),
-        description: "Reads lines of a file.".to_owned(),
-        input: serde_json::json!({
+    let tool = ToolSpec::new(
+        "read_file",
+        "Reads lines of a file.",
+        serde_json::json!({
             "type": "object",
             "properties": {"path": {"type": "string"}, "from": {"type": "integer"}},
             "required": ["path"],
         }),
-        effect: Effect::Pure,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
-    };
+        Effect::Pure,
+    );
     Event::RunStarted {
         setup: Setup {
             instructions: "You work in a folder. ".repeat(50),

@@ -48,15 +48,12 @@ impl Tool for Nothing {
 }
 
 fn driver(journal: Arc<dyn Journal>) -> Driver {
-    let tool = Nothing(ToolSpec {
-        name: "look".to_owned(),
-        description: "Looks.".to_owned(),
-        input: json!({"type": "object", "properties": {"at": {"type": "integer"}}}),
-        effect: Effect::Pure,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
-    });
+    let tool = Nothing(ToolSpec::new(
+        "look",
+        "Looks.",
+        json!({"type": "object", "properties": {"at": {"type": "integer"}}}),
+        Effect::Pure,
+    ));
     let line = |at: u32| Line {
         thought: "I look at the next thing.".to_owned(),
         ..Line::call("look", json!({"at": at}))
@@ -73,6 +70,7 @@ fn driver(journal: Arc<dyn Journal>) -> Driver {
         instructions: String::new(),
         repository: Default::default(),
         remembering: None,
+        introduced: None,
         stop: CancellationToken::new(),
     }
 }

@@ -135,9 +135,18 @@ pub fn read(json: &str) -> Result<Vec<Conversation>, BenchError> {
 
 /// The ids of turns in a text; some of the published ones have several in one.
 fn ids(text: &str) -> impl Iterator<Item = String> {
-    text.split([';', ' ', ','])
-        .filter(|id| id.contains(':'))
-        .map(str::to_owned)
+    text.split([';', ' ', ',']).filter_map(id)
+}
+
+/// The id of a turn as turns have it, of one that may be written `D30:05` or `D:11:26`; nothing if it is none.
+fn id(text: &str) -> Option<String> {
+    let mut parts = text
+        .trim_start_matches('D')
+        .split(':')
+        .filter(|part| !part.is_empty());
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    let (session, turn) = (number()?, number()?);
+    Some(format!("D{session}:{turn}"))
 }
 
 fn turns(conversation: &Map<String, Value>, namespace: &str) -> Result<Vec<Episode>, BenchError> {

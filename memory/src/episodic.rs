@@ -11,6 +11,7 @@
 //! say with what the speaker and the rest of the conversation say, and orders the best again by time,
 //! importance and use. [`Weights`] has the figures. Every hit says what it was found by.
 
+mod akin;
 mod cache;
 mod consolidate;
 mod failure;

@@ -12,22 +12,28 @@ use std::{
     collections::BTreeSet,
     future::Future,
     hint::black_box,
+    path::PathBuf,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use gpak_kernel::tool::Tool as _;
+use gpak_tools::wasm::PackagedTool;
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/wasm"]
 mod wasm {
+    pub mod doing;
     pub mod guest;
     pub mod home;
 }
 
 use wasm::{
+    doing::sends,
     guest::guest,
     home::{Home, call, packages},
 };
@@ -45,8 +51,10 @@ async fn main() {
         CALLS
     };
     one_call(calls).await;
+    javascript(calls).await;
     many_tools().await;
     stopping().await;
+    cancelling().await;
     memory(2 * calls).await;
 }
 
@@ -120,6 +128,105 @@ async fn stopping() {
     print("a cancelled guest is gone after, most", at(&gone, 100));
 }
 
+/// How long it takes to let go of a guest that waits for the host, and until the other side of what the
+/// host waited for knows.
+async fn cancelling() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let grant =
+        format!("[limits]\ntime_ms = 600000\n[asks]\nprivate_hosts = [\"127.0.0.1:{port}\"]\n");
+    let waits = sends(&format!("http://127.0.0.1:{port}/")).guest();
+    let waits = home.tool(&waits, &grant).await;
+    let asked = call(&waits, json!({}));
+    let (mut gone, mut known) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let mut waiting = Box::pin(waits.call(&asked, &home.context));
+        let mut line = tokio::select! {
+            _ = waiting.as_mut() => unreachable!("nobody answers it"),
+            accepted = listener.accept() => accepted.unwrap().0,
+        };
+        let mut request = [0; 4096];
+        tokio::select! {
+            _ = waiting.as_mut() => unreachable!("nobody answers it"),
+            read = line.read(&mut request) => assert!(read.unwrap() > 0),
+        }
+        let start = Instant::now();
+        drop(waiting);
+        gone.push(start.elapsed());
+        assert_eq!(line.read(&mut request).await.unwrap(), 0);
+        known.push(start.elapsed());
+    }
+    let (gone, known) = (sorted(gone), sorted(known));
+    print("an awaited host call is cancelled in, p50", at(&gone, 50));
+    print("an awaited host call is cancelled in, most", at(&gone, 100));
+    print("and its connection is closed in, most", at(&known, 100));
+}
+
+/// Tools in JavaScript, in the interpreter that comes with gpak.
+async fn javascript(calls: usize) {
+    const COUNTS: &str = "function invoke(input) { return {words: input.text.split(' ').length}; }";
+    let home = Home::new();
+    let text = json!({"text": "the quick brown fox"});
+    let counts = scripted(&home, "counts", COUNTS, "").await;
+    // The interpreter is compiled at the first call.
+    let asked = call(&counts, text.clone());
+    counts.call(&asked, &home.context).await.unwrap();
+    let mut called = Vec::new();
+    for _ in 0..calls / 5 {
+        let start = Instant::now();
+        black_box(counts.call(&asked, &home.context).await.unwrap());
+        called.push(start.elapsed());
+    }
+    let called = sorted(called);
+    print("JavaScript, call in a fresh sandbox, p50", at(&called, 50));
+    print("JavaScript, call in a fresh sandbox, p99", at(&called, 99));
+    let mut answered = Vec::new();
+    for number in 0..TOOLS {
+        let source = format!("// {number}\n{COUNTS}");
+        let folder = script(&home, &format!("new{number}"), &source, "");
+        let start = Instant::now();
+        let candidate = home.packages.read(&folder).await.unwrap();
+        let read = start.elapsed();
+        // To write down what the user granted is not part of it.
+        let grant = candidate.manifest.asks.clone();
+        let package = home.packages.add(&candidate, grant, &BTreeSet::new());
+        let start = Instant::now();
+        let tool = home.packages.tools_of(package.unwrap()).remove(0);
+        let asked = call(&tool, text.clone());
+        black_box(tool.call(&asked, &home.context).await.unwrap());
+        answered.push(read + start.elapsed());
+    }
+    print(
+        "JavaScript, from a new source to an answer, p50",
+        at(&sorted(answered), 50),
+    );
+    let spins = "function invoke() { for (;;) {} }";
+    let spins = scripted(&home, "spins", spins, "[limits]\ntime_ms = 600000\n").await;
+    let asked = call(&spins, json!({}));
+    let live = live(|| spins.call(&asked, &home.context)).await;
+    println!("{:44} {live:>10.1} KiB", "JavaScript, a live instance");
+}
+
+/// The folder of a package that is a script.
+fn script(home: &Home, name: &str, source: &str, more: &str) -> PathBuf {
+    let folder = home.path("scripts").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tool.js"), source).unwrap();
+    let manifest = format!(
+        "name = \"{name}\"\nversion = \"1\"\nkind = \"script\"\nfile = \"tool.js\"\n{more}\
+         [[tools]]\nname = \"{name}\"\ndescription = \"The tool {name}.\"\n\
+         [tools.input]\ntype = \"object\"\n"
+    );
+    std::fs::write(folder.join("tool.toml"), manifest).unwrap();
+    folder
+}
+
+async fn scripted(home: &Home, name: &str, source: &str, more: &str) -> Arc<PackagedTool> {
+    let added = home.add_folder(&script(home, name, source, more)).await;
+    home.packages.tools_of(added.unwrap()).remove(0)
+}
+
 async fn memory(calls: usize) {
     let home = Home::new();
     let echo = home.tool(&guest("echo"), "").await;
@@ -139,22 +246,23 @@ async fn memory(calls: usize) {
     let spin = guest("spin").invoke("(loop $l (br $l)) unreachable");
     let spin = home.tool(&spin, "[limits]\ntime_ms = 600000").await;
     let asked = call(&spin, json!({}));
+    let each = live(|| spin.call(&asked, &home.context)).await;
+    println!("{:44} {each:>10.1} KiB", "a live instance");
+}
+
+/// What each of many calls that go on for ever takes, in KiB.
+async fn live<F: Future>(spin: impl Fn() -> F) -> f64 {
     // Loaded, and one of them come and gone.
-    let loading = spin.call(&asked, &home.context);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(500), loading)
-            .await
-            .is_err()
-    );
+    let loading = tokio::time::timeout(Duration::from_millis(500), spin());
+    assert!(loading.await.is_err());
     let before = resident();
     let mut live = Vec::new();
     for _ in 0..LIVE {
-        let mut spinning = Box::pin(spin.call(&asked, &home.context));
+        let mut spinning = Box::pin(spin());
         assert!(poll_once(spinning.as_mut()).is_pending());
         live.push(spinning);
     }
-    let each = (resident() - before) as f64 / LIVE as f64;
-    println!("{:44} {each:>10.1} KiB", "a live instance");
+    (resident() - before) as f64 / LIVE as f64
 }
 
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {

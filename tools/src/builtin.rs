@@ -12,7 +12,7 @@ use gpak_kernel::{
     tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     text::Stop,
@@ -27,7 +27,7 @@ mod memory;
 mod search;
 mod shell;
 
-pub(crate) use change::{remove_folders, restore};
+pub(crate) use change::{restore, tidy};
 pub use shell::Reach;
 
 /// Bytes of the list of files that is told with a task.
@@ -260,18 +260,8 @@ pub(crate) fn spec(
         .map(|all| all.keys().take(required).cloned().collect())
         .unwrap_or_default();
     ToolSpec {
-        name: name.to_owned(),
-        description: description.to_owned(),
-        input: json!({
-            "type": "object",
-            "properties": properties,
-            "required": names,
-            "additionalProperties": false,
-        }),
-        effect,
         resumable: effect == Effect::Reversible,
-        control: None,
-        asks_with: Vec::new(),
+        ..ToolSpec::taking(name, description, properties, &names, effect)
     }
 }
 

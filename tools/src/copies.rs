@@ -75,13 +75,8 @@ pub fn all(options: &Options, dir: impl Into<PathBuf>, limits: Limits) -> Vec<Ar
     let tool = |name: &str, effect, work| -> Arc<dyn Tool> {
         Arc::new(CopyTool {
             spec: ToolSpec {
-                name: name.to_owned(),
-                description: String::new(),
-                input: json!({"type": "object"}),
-                effect,
                 resumable: true,
-                control: None,
-                asks_with: Vec::new(),
+                ..ToolSpec::new(name, String::new(), json!({"type": "object"}), effect)
             },
             copies: Arc::clone(&copies),
             work,

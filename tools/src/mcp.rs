@@ -11,6 +11,8 @@
 //!   later ones, until the user accepts the change ([`Servers::accept`]).
 //! - **A server harms its own calls only.** Starting, listing and calling have deadlines; messages, results,
 //!   lists and schemas have limits; a server that ended is started again, after a while that grows.
+//! - **A server is told who calls** by what the settings give, or by a login ([`Servers::log_in`]), which is
+//!   kept for the user alone and renewed as long as the authorization server agrees ([`OAuth`]).
 //! - **A call that is dropped is cancelled**, and the server is told so.
 //!
 //! An effect is `irreversible` unless the server says that the tool only reads.
@@ -22,7 +24,9 @@ mod connection;
 mod elicit;
 mod http;
 mod late;
+mod oauth;
 mod process;
+mod refused;
 mod result;
 mod server;
 mod tool;
@@ -40,14 +44,16 @@ use gpak_kernel::{
 
 pub use self::{
     catalogue::Change,
-    config::{ServerConfig, ServerName, Token, Transport},
+    config::{Grant, OAuth, ServerConfig, ServerName, Token, Transport},
     connection::McpError,
+    oauth::{LoggedIn, Login, LoginError},
+    refused::Refused,
 };
 use self::{server::Server, tool::McpTool};
 
 /// What the servers of one user share.
 pub struct Options {
-    /// Where it is kept what tools they have.
+    /// Where it is kept what tools they have, and who is logged in to them.
     pub folder: PathBuf,
     /// Bytes of a result that a model is shown.
     pub output_bytes: usize,
@@ -159,6 +165,35 @@ impl Servers {
             Some(server) => locked(&server.catalogue).accept(),
             None => Ok(()),
         }
+    }
+
+    /// Logs the user in to that server, in a browser.
+    ///
+    /// # Errors
+    /// If that is no server of theirs, or the login comes to nothing.
+    pub async fn log_in(
+        &self,
+        name: &ServerName,
+        asked: Login<'_>,
+    ) -> Result<LoggedIn, LoginError> {
+        self.named(name)?.log_in(asked).await
+    }
+
+    /// Forgets the login to that server. Tells whether there was one. The authorization server is not told:
+    /// a token that somebody copied is good until it runs out.
+    ///
+    /// # Errors
+    /// If that is no server of theirs, or the login cannot be removed.
+    pub fn log_out(&self, name: &ServerName) -> Result<bool, LoginError> {
+        self.named(name)?.log_out()
+    }
+
+    fn named(&self, name: &ServerName) -> Result<&Arc<Server>, LoginError> {
+        let mut servers = self.servers.iter();
+        let found = servers.find(|server| &server.config.name == name);
+        found.ok_or_else(|| {
+            LoginError::Settings(format!("the settings name no MCP server `{name}`"))
+        })
     }
 
     /// The tools that are known and accepted.

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path};
 
+use gpak_kernel::identity::Why;
 use serde::Serialize;
 
 use super::evals::{EvalError, Split, Task};
@@ -17,8 +18,21 @@ pub struct Attempt {
     pub steps: u32,
     /// Tokens that it sent and got.
     pub tokens: u64,
+    /// Of these tokens, those of the core self, where it is a mind of two.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub core_tokens: u64,
+    /// Why the core self spoke, step by step, where it is a mind of two.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub core_for: Vec<Why>,
+    /// The most that a reply was in doubt of the tool to call, in nats, where the model measures it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<f32>,
     /// Milliseconds that it took.
     pub ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A task and what came of it.
@@ -160,10 +174,35 @@ impl fmt::Display for Judged {
             "{mark} {:<22} {:>2} steps {tokens:>7} tokens {seconds:>7.1} s",
             self.id, steps
         )?;
+        if let Some(why) = self.core_self() {
+            write!(f, "  {why}")?;
+        }
         match &self.complaint {
             Some(complaint) => write!(f, "  {complaint} ({ended})"),
             None => Ok(()),
         }
+    }
+}
+
+impl Judged {
+    /// What the core self had to do with it, if anything.
+    fn core_self(&self) -> Option<String> {
+        let Attempt {
+            core_tokens,
+            core_for,
+            ..
+        } = &self.attempt;
+        let mut reasons: Vec<String> = Vec::new();
+        for why in core_for.iter().map(Why::to_string) {
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
+        }
+        let steps = core_for.len();
+        (steps > 0).then(|| {
+            let reasons = reasons.join(", ");
+            format!("core self: {steps} of the steps, {core_tokens} tokens: {reasons}")
+        })
     }
 }
 
@@ -227,6 +266,7 @@ mod tests {
                 steps: 2,
                 tokens: 100,
                 ms: 500,
+                ..Attempt::default()
             }
         };
         let mut heard = 0;

@@ -235,28 +235,28 @@ macro_rules! tasks {
     };
 }
 
-/// Of each kind two are for tuning and two are held out.
+/// Of each kind three are for tuning and two are held out.
 const BUILTIN: &[(&str, &str)] = tasks! {
-    "count-error-lines" "count-functions"
-    "find-constant" "find-customer"
-    "fix-typo-readme" "fix-typo-command"
-    "rename-drafts" "move-logs"
-    "csv-email" "csv-lowest-stock"
-    "sum-expenses" "sum-hours"
-    "report-first-lines" "report-titles"
-    "json-port" "json-theme"
-    "bump-cargo" "bump-package"
-    "todo-list" "fixme-list"
-    "delete-tmp" "delete-backups"
-    "longest-file" "largest-file"
-    "doc-leave" "doc-timeout"
-    "compare-lines" "compare-names"
-    "add-name" "add-step"
-    "replace-word" "rename-function"
-    "search-edit-timeout" "search-edit-price"
-    "nested-code" "nested-status"
-    "run-script" "run-build"
-    "fix-mean" "fix-greeting"
+    "count-error-lines" "count-functions" "long-count-badges"
+    "find-constant" "find-customer" "long-find-wind"
+    "fix-typo-readme" "fix-typo-command" "long-typo-menu"
+    "rename-drafts" "move-logs" "long-move-invoices"
+    "csv-email" "csv-lowest-stock" "long-table-freezer"
+    "sum-expenses" "sum-hours" "long-sum-fuel"
+    "report-first-lines" "report-titles" "long-report-decisions"
+    "json-port" "json-theme" "long-json-greenhouse"
+    "bump-cargo" "bump-package" "long-bump-tidepool"
+    "todo-list" "fixme-list" "long-hack-list"
+    "delete-tmp" "delete-backups" "long-delete-thumbs"
+    "longest-file" "largest-file" "long-compare-playlists"
+    "doc-leave" "doc-timeout" "long-answer-hall"
+    "compare-lines" "compare-names" "long-compare-tour"
+    "add-name" "add-step" "long-add-logbook"
+    "replace-word" "rename-function" "long-rename-shipping"
+    "search-edit-timeout" "search-edit-price" "long-search-vet"
+    "nested-code" "nested-status" "long-nested-tracker"
+    "run-script" "run-build" "long-run-seal"
+    "fix-mean" "fix-greeting" "long-fix-parking"
     "change-phone" "coldest-station"
     "count-unpacked" "delete-withdrawn"
     "ferry-pier" "file-invoices"
@@ -330,16 +330,19 @@ mod tests {
     fn the_parts_are_alike_and_hold_every_file_of_the_folder() {
         let tasks = builtin().unwrap();
         let of = |split| {
-            let mut all: Vec<_> = tasks
-                .iter()
-                .filter(|t| t.split == split)
-                .map(|t| (t.kind.clone(), t.level))
-                .collect();
-            all.sort();
+            let mut all = BTreeMap::new();
+            for task in tasks.iter().filter(|task| task.split == split) {
+                *all.entry((task.kind.as_str(), task.level)).or_insert(0) += 1;
+            }
             all
         };
-        assert_eq!(of(Split::Tuning), of(Split::HeldOut));
-        assert!(of(Split::HeldOut).len() >= 32);
+        let (mut tuning, mut held_out) = (of(Split::Tuning), of(Split::HeldOut));
+        assert_eq!(tuning.values().sum::<usize>(), 60);
+        assert_eq!(held_out.values().sum::<usize>(), 40);
+        // Of each kind and level there are three for tuning where two are held out.
+        tuning.values_mut().for_each(|count| *count *= 2);
+        held_out.values_mut().for_each(|count| *count *= 3);
+        assert_eq!(tuning, held_out);
         let folder =
             load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/evals")).unwrap();
         let ids = |tasks: &[Task]| {

@@ -177,13 +177,8 @@ mod tests {
 
     fn tool(name: &str) -> ToolSpec {
         ToolSpec {
-            name: name.into(),
-            description: String::new(),
-            input: json!({}),
-            effect: Effect::Reversible,
             resumable: true,
-            control: None,
-            asks_with: Vec::new(),
+            ..ToolSpec::new(name, String::new(), json!({}), Effect::Reversible)
         }
     }
 

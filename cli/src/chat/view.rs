@@ -91,7 +91,7 @@ impl Observer for View {
             Kind::Lines(live) => {
                 live.entry(entry, state);
                 if let Some(answer) = answered(&entry.event, state) {
-                    println!("{}", show::plain(answer));
+                    say!("{}", show::plain(answer));
                 }
             }
             Kind::Screen(screen) => screen.entry(entry, state),
@@ -196,6 +196,12 @@ impl Screen {
                 self.forget();
             }
             Event::PlanChanged { .. } => self.line("36", &plan(&state.plan)),
+            Event::IdentityChanged { version, .. } => {
+                self.line(
+                    "36",
+                    &format!("  the identity is version {version} from now on"),
+                );
+            }
             Event::StrategyChanged { reason, .. } => {
                 self.line("33", &format!("  {}", show::outcome(reason, WIDTH)));
             }
@@ -279,7 +285,7 @@ impl Screen {
         }
         self.mid_line = !text.ends_with('\n');
         if stream == Stream::Said {
-            print!("{text}");
+            say_text!("{text}");
             // A terminal that is gone is noticed where lines are read.
             let _ = std::io::stdout().flush();
         } else {

@@ -3,10 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use gpak_kernel::{
-    event::{Choice, Outcome, RunId, RunSpec},
+    entry::Entry,
+    event::{Choice, Event, Outcome, RunId, RunSpec},
+    identity::{Speaker, Why},
     journal::{Journal, MemoryJournal},
     model::{
-        Model,
+        Model, Reply, Usage,
         embedded::{self, Measured, Speed},
     },
     policy::{Budget, Permissions},
@@ -81,7 +83,7 @@ async fn speed(
         print_json(&report);
     } else {
         for (what, value) in report.lines() {
-            println!("{what:26} {value}");
+            say!("{what:26} {value}");
         }
     }
     Ok(DONE)
@@ -185,7 +187,7 @@ async fn calls(home: &Home, model: &dyn Model, cases: usize, json: bool) -> Resu
     let report = report.await.map_err(failed)?;
     match json {
         true => print_json(&report),
-        false => println!("{report}"),
+        false => say!("{report}"),
     }
     Ok(())
 }
@@ -202,13 +204,13 @@ async fn tasks(
         async |task: &Task, workspace: &Path| attempt(home, &model, task, workspace, None).await;
     let report = agent::run(&id, &tasks, attempt, |judged| {
         if !json {
-            println!("{judged}");
+            say!("{judged}");
         }
     });
     let report = report.await.map_err(|why| Failure::new(why.to_string()))?;
     match json {
         true => print_json(&report.json()),
-        false => println!("\n{report}"),
+        false => say!("\n{report}"),
     }
     Ok(())
 }
@@ -286,6 +288,7 @@ async fn run_task(
         instructions: wire::instructions(model.profile()),
         repository: wire::repository(home, workspace, model.profile()).repository,
         remembering: None,
+        introduced: None,
         stop: CancellationToken::new(),
     };
     let spec = RunSpec {
@@ -323,6 +326,28 @@ async fn run_task(
         },
         steps: spent.steps,
         tokens: spent.tokens,
+        core_tokens: of_core(&entries)
+            .map(|(usage, _)| usage.input + usage.output)
+            .sum(),
+        core_for: of_core(&entries).map(|(_, why)| why).collect(),
+        doubt: replies(&entries)
+            .filter_map(|reply| reply.doubt)
+            .reduce(f32::max),
         ms: spent.wall_ms,
+    })
+}
+
+/// The replies of a mind of two that are the core self's, and why they are.
+fn of_core(entries: &[Entry]) -> impl Iterator<Item = (&Usage, Why)> {
+    replies(entries).filter_map(|reply| {
+        let spoken = reply.spoken.as_deref()?;
+        (spoken.by == Speaker::Core).then_some((&reply.usage, spoken.why))
+    })
+}
+
+fn replies(entries: &[Entry]) -> impl Iterator<Item = &Reply> {
+    entries.iter().filter_map(|entry| match &entry.event {
+        Event::ModelReplied { reply } => Some(reply),
+        _ => None,
     })
 }

@@ -21,9 +21,9 @@ pub fn config(home: &Home, command: ConfigCommand, json: bool) -> Result<u8, Fai
                         &serde_json::json!({"setting": name, "value": value, "origin": from}),
                     );
                 } else if origin {
-                    println!("{name} = {value}  # {from}");
+                    say!("{name} = {value}  # {from}");
                 } else {
-                    println!("{name} = {value}");
+                    say!("{name} = {value}");
                 }
             }
             for ignored in &settings.ignored {
@@ -40,7 +40,7 @@ pub fn config(home: &Home, command: ConfigCommand, json: bool) -> Result<u8, Fai
                 if json {
                     print_json(&serde_json::json!({"what": what, "path": path}));
                 } else {
-                    println!("{what:8}  {}", path.display());
+                    say!("{what:8}  {}", path.display());
                 }
             }
         }

@@ -6,7 +6,7 @@ use gpak_kernel::{
     journal::RunFilter,
     model::catalogue::{Network, State},
 };
-use gpak_tools::builtin::Reach;
+use gpak_tools::{builtin::Reach, mcp::McpError};
 use nix::sys::{resource, statvfs};
 
 use crate::{
@@ -93,9 +93,9 @@ pub async fn doctor(home: &Home, place: &Path, json: bool) -> Result<u8, Failure
             Health::Missing => "–",
             Health::Bad => "✗",
         };
-        println!("{mark} {:10} {}", finding.part, finding.text);
+        say!("{mark} {:10} {}", finding.part, finding.text);
         if let Some(remedy) = &finding.remedy {
-            println!("             → {remedy}");
+            say!("             → {remedy}");
         }
     }
     let sound = findings.iter().all(|finding| finding.health != Health::Bad);
@@ -234,16 +234,17 @@ fn commands(home: &Home, place: &Path) -> Finding {
     match (confined, Reach::can_be_enforced()) {
         (true, true) => good(
             "commands",
-            "can write only in the workspace, temporary folders and caches of build tools",
+            "can write only in the workspace, temporary folders and caches of build tools, and read all but \
+             what gpak keeps",
         ),
         (true, false) => missing(
             "commands",
-            "can write wherever you can: this system has no Landlock",
+            "can read and write wherever you can: this system has no Landlock",
             "Linux 5.13 or newer has it; until then look at each command before you allow it",
         ),
         (false, _) => missing(
             "commands",
-            "can write wherever you can, as the settings say",
+            "can read and write wherever you can, as the settings say",
             "set commands.confine = true, and name in commands.write what else they need",
         ),
     }
@@ -267,6 +268,11 @@ async fn mcp_servers(home: &Home, place: &Path) -> Result<Vec<Finding>, Failure>
             health.protocol,
             is_changed.map(|at| changes.swap_remove(at)),
         ) {
+            (Err(why @ McpError::Refused(_)), _) => missing(
+                "mcp",
+                format!("{name}: {}", show::plain(&why.to_string())),
+                format!("gpak tools login {name}, or what it says"),
+            ),
             (Err(why), _) => bad(
                 "mcp",
                 format!("{name}: {}", show::plain(&why.to_string())),

@@ -1,5 +1,7 @@
 //! `gpak eval`: strategies, compared on the evaluation set.
 
+mod policies;
+
 use std::{fmt, path::Path};
 
 use clap::ValueEnum as _;
@@ -25,6 +27,9 @@ use crate::{
 pub async fn eval(home: &Home, args: EvalArgs, json: bool) -> Result<u8, Failure> {
     let tasks = selected(args.tasks.as_deref(), args.half, &args.only)?;
     let settings = Settings::read(home, Path::new("."))?;
+    if !args.policies.is_empty() {
+        return policies::compare(home, &settings, &args.policies, &tasks, json).await;
+    }
     let id = args.model.as_deref();
     let mind = wire::mind(home, &settings, id, &CancellationToken::new()).await?;
     let mut table = Table {
@@ -38,18 +43,18 @@ pub async fn eval(home: &Home, args: EvalArgs, json: bool) -> Result<u8, Failure
         };
         let report = agent::run(&table.model, &tasks, agent, |judged| match json {
             true => print_json(&serde_json::json!({"strategy": name, "task": judged})),
-            false => println!("{name:<8} {judged}"),
+            false => say!("{name:<8} {judged}"),
         });
         let report = report.await.map_err(|why| Failure::new(why.to_string()))?;
         let row = Row::of(name, &report);
         if !json {
-            println!("{row}");
+            say!("{row}");
         }
         table.rows.push(row);
     }
     match json {
         true => print_json(&table),
-        false => print!("\n{table}"),
+        false => say_text!("\n{table}"),
     }
     Ok(DONE)
 }

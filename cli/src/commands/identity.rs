@@ -2,6 +2,7 @@
 
 pub mod args;
 mod exchange;
+pub mod superego;
 mod tell;
 
 use args::{EditCommand, IdentityCommand, InitArgs};
@@ -21,7 +22,7 @@ use crate::{
     commands::print_json,
     failure::{DONE, Failure, NEEDS_APPROVAL, file},
     home::Home,
-    who, wire,
+    link, who, wire,
 };
 
 /// `gpak identity`
@@ -39,6 +40,9 @@ pub async fn identity(home: &Home, command: IdentityCommand, json: bool) -> Resu
             let asked = Asked::of(home, edit).await?;
             change(&store, &reason, asked, json)
         }
+        IdentityCommand::Reflect(args) => superego::reflect(home, args, json).await,
+        IdentityCommand::Proposals { command } => superego::proposals(home, command, json),
+        IdentityCommand::Sync(args) => link::sync(home, args, json).await,
         IdentityCommand::Log { limit } => tell::log(&history(&store)?, limit, json),
         IdentityCommand::Diff { from, to } => tell::diff(&history(&store)?, from, to, json),
         IdentityCommand::Revert { version, yes } => revert(&store, version, yes, json),
@@ -114,9 +118,9 @@ fn init(store: &IdentityStore, args: InitArgs, json: bool) -> Result<u8, Failure
     if json {
         print_json(&tell::name(&history));
     } else {
-        println!("{} is {}", history.capsule().core.name, history.identity());
-        println!("public key {}", history.key());
-        println!(
+        say!("{} is {}", history.capsule().core.name, history.identity());
+        say!("public key {}", history.key());
+        say!(
             "the secret key is in {}; keep a copy: `gpak identity key --export FILE`",
             store.key_file().display()
         );
@@ -132,7 +136,7 @@ fn prompt(history: &History, version: Option<u64>, window: u32, json: bool) -> R
         print_json(&json!({"text": told.text, "tokens": tokens, "left_out": told.left_out}));
         return Ok(DONE);
     }
-    println!("{}", told.text);
+    say!("{}", told.text);
     let left: Vec<String> = told.left_out.iter().map(ItemId::to_string).collect();
     eprintln!("about {tokens} tokens of {window}");
     if !left.is_empty() {

@@ -100,7 +100,7 @@ async fn reembed(home: &Home, json: bool) -> Result<u8, Failure> {
     if json {
         print_json(&json!({"reembedded": done}));
     } else {
-        println!("{done} vectors were made again");
+        say!("{done} vectors were made again");
     }
     Ok(DONE)
 }
@@ -122,9 +122,9 @@ async fn add(memory: &dyn Memory, args: AddArgs, json: bool) -> Result<u8, Failu
         if json {
             print_json(&kept);
         } else if kept.new {
-            println!("{}", kept.id);
+            say!("{}", kept.id);
         } else {
-            println!("{} was remembered before", kept.id);
+            say!("{} was remembered before", kept.id);
         }
     }
     Ok(DONE)
@@ -148,10 +148,10 @@ async fn consolidate(memory: &dyn Memory, json: bool) -> Result<u8, Failure> {
     }
     for (what, pairs) in [("merged into", &all.merged), ("ended by", &all.superseded)] {
         for (one, other) in pairs {
-            println!("{one} is {what} {other}");
+            say!("{one} is {what} {other}");
         }
     }
-    println!(
+    say!(
         "{} looked at: {} merged, {} not true any more, {} matter less",
         all.looked_at,
         all.merged.len(),
@@ -180,13 +180,13 @@ async fn search(memory: &dyn Memory, args: SearchArgs, json: bool) -> Result<u8,
         }
     }
     if hits.is_empty() && !json {
-        println!("nothing was found");
+        say!("nothing was found");
     }
     Ok(DONE)
 }
 
 fn tell(hit: &Hit) {
-    println!("{}", line(&hit.episode));
+    say!("{}", line(&hit.episode));
     let why = hit.why.iter().map(|reason| {
         let rank = reason.rank.map(|rank| format!(" (rank {rank})"));
         format!(
@@ -197,12 +197,12 @@ fn tell(hit: &Hit) {
         )
     });
     let why: Vec<String> = why.collect();
-    println!("    {:.2}: {}", hit.score, why.join(", "));
+    say!("    {:.2}: {}", hit.score, why.join(", "));
     if let Some(origin) = hit.episode.origin {
-        println!("    from entry {} of run {}", origin.entry, origin.run);
+        say!("    from entry {} of run {}", origin.entry, origin.run);
     }
     for turn in &hit.around {
-        println!("    | {}", first_line(&turn.text));
+        say!("    | {}", first_line(&turn.text));
     }
 }
 
@@ -211,7 +211,7 @@ fn list(episodes: &[Episode], json: bool) -> Result<u8, Failure> {
         if json {
             print_json(&named(episode));
         } else {
-            println!("{}", line(episode));
+            say!("{}", line(episode));
         }
     }
     Ok(DONE)
@@ -252,7 +252,7 @@ async fn show(memory: &dyn Memory, id: EpisodeId, json: bool) -> Result<u8, Fail
         print_json(&named(&episode));
     } else {
         let pretty = serde_json::to_string_pretty(&named(&episode));
-        println!("{}", pretty.unwrap_or_default());
+        say!("{}", pretty.unwrap_or_default());
     }
     Ok(DONE)
 }
@@ -274,7 +274,7 @@ async fn forget(
     if json {
         print_json(&json!({"forgotten": gone}));
     } else {
-        println!("{gone} forgotten");
+        say!("{gone} forgotten");
     }
     Ok(if gone == 0 && !ids.is_empty() {
         FAILED
@@ -296,10 +296,10 @@ async fn stats(memory: &dyn Memory, json: bool) -> Result<u8, Failure> {
     ] {
         for (name, count) in counts {
             let name = if name.is_empty() { "(unnamed)" } else { name };
-            println!("{title:<10} {name:<30} {count:>9}");
+            say!("{title:<10} {name:<30} {count:>9}");
         }
     }
-    println!("{} bytes on disk", stats.bytes);
+    say!("{} bytes on disk", stats.bytes);
     Ok(DONE)
 }
 
@@ -336,7 +336,7 @@ async fn export(
         if json {
             print_json(&json!({"exported": count}));
         } else {
-            println!("{count} exported");
+            say!("{count} exported");
         }
     }
     Ok(DONE)
@@ -365,7 +365,7 @@ async fn import(memory: &dyn Memory, path: &Path, json: bool) -> Result<u8, Fail
     if json {
         print_json(&json!({"imported": new, "there_already": kept.len() - new}));
     } else {
-        println!("{new} imported, {} were there already", kept.len() - new);
+        say!("{new} imported, {} were there already", kept.len() - new);
     }
     Ok(DONE)
 }
@@ -405,21 +405,23 @@ async fn measure_speed(
     }
     let (cold, warm) = speed.first_recall_ms;
     let (median, high, longest) = speed.latency_ms;
-    println!(
+    say!(
         "remembered    {} episodes, {:.0} a second",
-        speed.episodes, speed.episodes_per_second
+        speed.episodes,
+        speed.episodes_per_second
     );
-    println!(
+    say!(
         "first recall  {cold:.0} ms from the store alone, {warm:.0} ms with the index in its file"
     );
-    println!(
+    say!(
         "recall        {median:.1} ms (median), {high:.1} ms (95th percentile), {longest:.1} ms (longest)"
     );
-    println!(
+    say!(
         "found         {:.3} of the turns asked for, {:.4} of the exact nearest ten, by vectors",
-        speed.found_10, speed.vector_recall_10
+        speed.found_10,
+        speed.vector_recall_10
     );
-    println!("on disk       {} bytes", speed.bytes);
+    say!("on disk       {} bytes", speed.bytes);
     Ok(DONE)
 }
 
@@ -435,12 +437,20 @@ async fn measure_finding(dataset: &Path, folder: &Path, json: bool) -> Result<u8
         print_json(&report);
         return Ok(DONE);
     }
-    println!(
+    say!(
         "{:<8} {:<12} {:>6} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9}",
-        "way", "questions", "n", "r@5", "r@10", "r@20", "MRR", "sess@10", "hitsess"
+        "way",
+        "questions",
+        "n",
+        "r@5",
+        "r@10",
+        "r@20",
+        "MRR",
+        "sess@10",
+        "hitsess"
     );
     for f in &report.figures {
-        println!(
+        say!(
             "{:<8} {:<12} {:>6} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>8.3} {:>9.3}",
             f.way,
             f.group,
@@ -453,9 +463,12 @@ async fn measure_finding(dataset: &Path, folder: &Path, json: bool) -> Result<u8
             f.hit_sessions_10
         );
     }
-    println!(
+    say!(
         "{} episodes remembered, {:.0} a second; full recall {:.1} ms (median), {:.1} ms (95th percentile)",
-        report.episodes, report.episodes_per_second, report.latency_ms.0, report.latency_ms.1
+        report.episodes,
+        report.episodes_per_second,
+        report.latency_ms.0,
+        report.latency_ms.1
     );
     Ok(DONE)
 }

@@ -42,7 +42,7 @@ fn tell(located: &gpak_kernel::model::catalogue::Located, json: bool) -> Result<
     if json {
         print_json(&serde_json::json!({"model": located.id, "path": located.path}));
     } else {
-        println!("{} is in {}", located.id, located.path.display());
+        say!("{} is in {}", located.id, located.path.display());
     }
     Ok(DONE)
 }
@@ -55,7 +55,7 @@ async fn used(home: &Home, json: bool) -> Result<u8, Failure> {
     if json {
         print_json(&serde_json::json!({"used": id, "why": why}));
     } else {
-        println!("\na run uses {id}: {why}");
+        say!("\na run uses {id}: {why}");
     }
     Ok(DONE)
 }
@@ -82,7 +82,7 @@ fn list(home: &Home, json: bool) -> Result<(), Failure> {
             let (megabytes, licence, note) = (entry.bytes / 1_000_000, entry.licence, entry.note);
             format!("{megabytes} MB, {licence}{default}: {note}")
         });
-        println!("{:44} {state:14} {}", listed.id, said.unwrap_or_default());
+        say!("{:44} {state:14} {}", listed.id, said.unwrap_or_default());
     }
     Ok(())
 }

@@ -40,7 +40,8 @@ pub struct ReflexdArgs {
     /// Print a configuration to start from
     #[arg(long, conflicts_with_all = ["board", "replay", "bench"])]
     print_config: bool,
-    /// Measure: a stop across processes, the rules, the loop, a parent that is killed or stopped
+    /// Measure: the rules, the loop, a stop across processes, a peer's warning over Zenoh, a parent that is killed or
+    /// stopped
     #[arg(long, conflicts_with_all = ["board", "replay"])]
     bench: bool,
     /// How long each loop is measured
@@ -58,7 +59,7 @@ pub struct ReflexdArgs {
 pub fn reflexd(args: ReflexdArgs, json: bool) -> Result<u8, Failure> {
     if args.print_config {
         let example = ReflexConfig::example().to_robot();
-        print!("{}", example.map_err(|why| Failure::new(why.to_string()))?);
+        say_text!("{}", example.map_err(|why| Failure::new(why.to_string()))?);
         return Ok(DONE);
     }
     if let Some(log) = &args.replay {
@@ -126,7 +127,7 @@ fn replay_log(log: &std::path::Path, config: &std::path::Path, json: bool) -> Re
                 if json {
                     print_json(&serde_json::json!({"decisions": decisions, "hash": hash.as_str()}));
                 } else {
-                    println!("{decisions} decisions, made again hash for hash; the last is {hash}");
+                    say!("{decisions} decisions, made again hash for hash; the last is {hash}");
                 }
             }
             Replayed::Differs {
@@ -140,7 +141,7 @@ fn replay_log(log: &std::path::Path, config: &std::path::Path, json: bool) -> Re
                         &serde_json::json!({"differs": number, "of": count, "logged": logged, "made": made}),
                     );
                 } else {
-                    println!(
+                    say!(
                         "decision {number} of {count} is not the one that its input gives: logged {logged:?}, \
                          made {made:?}"
                     );
@@ -167,9 +168,16 @@ fn measure(args: &ReflexdArgs, json: bool) -> Result<u8, Failure> {
         if json {
             print_json(&serde_json::json!(finding));
         } else {
-            println!("{finding}");
+            say!("{finding}");
         }
     };
-    bench::run(&bench, print).map_err(|why| Failure::new(why.to_string()))?;
+    bench::run(&bench, print).map_err(|why| {
+        let said = std::fs::read_to_string(folder.path().join(bench::SAID)).unwrap_or_default();
+        let failed = Failure::new(why.to_string());
+        match said.trim().lines().next_back() {
+            Some(last) => failed.help(format!("the measured processes said last: {last}")),
+            None => failed,
+        }
+    })?;
     Ok(DONE)
 }

@@ -11,7 +11,7 @@ use gpak_kernel::{
     event::{Outcome, PauseReason, RunId, RunSpec},
     model::Delta,
     policy::{Budget, Spent},
-    run::{Ended, Human, Machine, Nobody, Observer, Resumption, State, check},
+    run::{Driver, Ended, Human, Machine, Nobody, Observer, Resumption, State, check},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,9 @@ use crate::{
     commands::print_json,
     failure::{DONE, FAILED, Failure, INTERRUPTED, NEEDS_APPROVAL, OUT_OF_BUDGET},
     home::Home,
-    human, mcp,
+    human,
+    link::{self, Link},
+    mcp,
     settings::Settings,
     show::{self, live},
     wire,
@@ -38,6 +40,7 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
     can_be_checked(&settings, &workspace)?;
     let stop = stop_on_ctrl_c();
     let mind = wire::mind_at_hand(home, &settings, json, &stop).await?;
+    let link = link::wake(home, args.link, mind.model.profile().window, json).await?;
     let attended = !json && human::is_there();
     let spec = RunSpec {
         task,
@@ -65,8 +68,25 @@ pub async fn run(home: &Home, args: RunArgs, json: bool) -> Result<u8, Failure> 
         attended,
         ..Resumption::default()
     };
-    let ended = session.drive(&driver, Some(&mind), run, resumption).await;
+    let drive = async |driver: &Driver| session.drive(driver, Some(&mind), run, resumption).await;
+    let ended = as_node(link, &mut driver, run, drive).await;
     servers.close().await;
+    ended
+}
+
+/// Drives a run; that of a node as who its core says the agent is, and what came of it goes there.
+async fn as_node(
+    link: Option<Link>,
+    driver: &mut Driver,
+    run: RunId,
+    drive: impl AsyncFnOnce(&Driver) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let Some(link) = link else {
+        return drive(driver).await;
+    };
+    let bare = wire::instructions(driver.model.profile());
+    let ended = link.following(driver, &bare, drive).await;
+    link.send(driver, run).await;
     ended
 }
 
@@ -100,6 +120,12 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
         )));
     };
     if spec.conversation {
+        if args.link.core.is_some() {
+            return Err(Failure::usage(
+                "a conversation is no run of a node: it does not follow a core",
+            )
+            .help("leave --core out"));
+        }
         drop(journal);
         return chat::resume(home, run, args.model.as_ref(), &args.bounds, None, json).await;
     }
@@ -111,6 +137,7 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     let model = args.model.as_ref().unwrap_or(&spec.model);
     let stop = stop_on_ctrl_c();
     let mind = wire::mind(home, &settings, Some(model), &stop).await?;
+    let link = link::wake(home, args.link, mind.model.profile().window, json).await?;
     let attended = !json && human::is_there();
     let session = Session::new(json, attended);
     let resumption = resumption(&args.bounds, spec, state, attended);
@@ -120,7 +147,8 @@ pub async fn resume(home: &Home, args: ResumeArgs, json: bool) -> Result<u8, Fai
     wire::offer_delegate(&mut driver, &settings)?;
     let manner = session.manner(args.bounds.yes || spec.permissions.yes);
     let servers = mcp::join(&mut driver, home, &settings, manner).await?;
-    let ended = session.drive(&driver, Some(&mind), run, resumption).await;
+    let drive = async |driver: &Driver| session.drive(driver, Some(&mind), run, resumption).await;
+    let ended = as_node(link, &mut driver, run, drive).await;
     servers.close().await;
     ended
 }
@@ -132,7 +160,7 @@ pub fn over(run: RunId, outcome: &Outcome, entries: &[Entry], json: bool) -> u8 
     } else {
         eprintln!("run {} is over: {}", run.short(), live::ending(outcome));
         if let Outcome::Completed { answer } = outcome {
-            println!("{answer}");
+            say!("{answer}");
         }
     }
     code(&Ended::Finished(outcome.clone()), 0)
@@ -348,7 +376,7 @@ fn tell_end(run: RunId, ended: &Ended, watching: &Watching) {
         Ended::Finished(outcome) => {
             eprintln!("{} · {spent}", live::ending(outcome));
             if let Outcome::Completed { answer } = outcome {
-                println!("{answer}");
+                say!("{answer}");
             }
             if watching.denied > 0 {
                 tell_denied(watching.denied as u64);

@@ -39,7 +39,7 @@ pub async fn runs(home: &Home, command: RunsCommand, json: bool) -> Result<u8, F
                 true => entries.iter().for_each(print_json),
                 false => {
                     let family = tree::Family::read(journal, run).await?;
-                    println!("{}", family.tree(run, full));
+                    say!("{}", family.tree(run, full));
                 }
             }
             Ok(DONE)
@@ -78,14 +78,14 @@ async fn list(journal: &dyn Journal, filter: &RunFilter, json: bool) -> Result<u
         return Ok(DONE);
     }
     if runs.is_empty() {
-        println!("no runs yet; gpak run \"what is to be done\"");
+        say!("no runs yet; gpak run \"what is to be done\"");
     }
     for run in runs {
         let created = run.created.strftime("%Y-%m-%d %H:%M");
         let part = run.parent.map(|parent| format!("↳ {}: ", parent.short()));
         let task = show::shorten(&show::one_line(&run.task), 80);
         let task = part.unwrap_or_default() + &task;
-        println!(
+        say!(
             "{}  {created}  {:9}  {:>4}  {task}",
             run.run.short(),
             run.status,
@@ -146,20 +146,20 @@ async fn fork(
     if json {
         print_json(&serde_json::json!({"run": fork, "origin": origin}));
     } else {
-        println!(
+        say!(
             "{} shares entries 1 to {} of {}",
             fork.short(),
             origin.seq,
             run.short()
         );
-        println!("go on with: gpak resume {}", fork.short());
+        say!("go on with: gpak resume {}", fork.short());
     }
     Ok(DONE)
 }
 
 fn check(run: RunId, entries: &[Entry]) -> Result<u8, Failure> {
     replay::check(entries).map_err(|why| Failure::new(why.to_string()))?;
-    println!(
+    say!(
         "{}: {} entries, every decision the same",
         run.short(),
         entries.len()
@@ -228,7 +228,7 @@ async fn verify(journal: &dyn Journal, prefix: Option<&str>, json: bool) -> Resu
                 if json {
                     print_json(&serde_json::json!({"run": run, "broken": why.to_string()}));
                 } else {
-                    println!("✗ {why}");
+                    say!("✗ {why}");
                 }
             }
             Err(other) => return Err(other.into()),
@@ -241,7 +241,7 @@ async fn verify(journal: &dyn Journal, prefix: Option<&str>, json: bool) -> Resu
             show::counted(runs.len() as u64, "run"),
             format!("{entries} entries, none changed"),
         );
-        println!("✓ {runs}, {entries}");
+        say!("✓ {runs}, {entries}");
     }
     Ok(if broken == 0 { DONE } else { FAILED })
 }

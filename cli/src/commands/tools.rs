@@ -1,5 +1,6 @@
 //! `gpak tools`: what a run can call, and the packages that the user adds.
 
+mod login;
 mod making;
 
 use std::{
@@ -60,6 +61,8 @@ pub async fn tools(home: &Home, command: ToolsCommand, json: bool) -> Result<u8,
             place,
         } => shelf(&place)?.export(&name, &folder, json),
         ToolsCommand::Remove { name, place } => shelf(&place)?.remove(&name, json),
+        ToolsCommand::Login(asked) => login::login(home, asked, json).await,
+        ToolsCommand::Logout { server, place } => login::logout(home, &server, &place, json),
         ToolsCommand::New { lang, name } => {
             making::new(lang.into(), &name, &user_space::reserved(home), json)
         }
@@ -109,14 +112,14 @@ impl Shelf {
             return Ok(DONE);
         }
         let spec = &kept.made.spec;
-        println!("{name}: {}", spec.description);
-        println!("{}, BLAKE3 {}", origin(&kept), kept.made.hash);
+        say!("{name}: {}", spec.description);
+        say!("{}, BLAKE3 {}", origin(&kept), kept.made.hash);
         print_asks("granted", &manifest.asks);
-        println!("input {}\n\n{}\n", spec.input, source.trim_end());
+        say!("input {}\n\n{}\n", spec.input, source.trim_end());
         for example in &manifest.examples {
             let gives = example.output.as_ref();
             let gives = gives.map_or_else(|| "an error".to_owned(), ToString::to_string);
-            println!("{} → {gives}", example.input);
+            say!("{} → {gives}", example.input);
         }
         Ok(DONE)
     }
@@ -134,9 +137,9 @@ impl Shelf {
             return Ok(DONE);
         }
         let folder = folder.display();
-        println!("wrote {name} to {folder}; others add it with gpak tools add {folder}");
+        say!("wrote {name} to {folder}; others add it with gpak tools add {folder}");
         if left_out > 0 {
-            println!("{left_out} of its examples are not in it, as a tool.toml has no null");
+            say!("{left_out} of its examples are not in it, as a tool.toml has no null");
         }
         Ok(DONE)
     }
@@ -148,7 +151,7 @@ impl Shelf {
         if json {
             print_json(&json!({"removed": name}));
         } else {
-            println!("removed {name}");
+            say!("removed {name}");
         }
         Ok(DONE)
     }
@@ -193,7 +196,7 @@ fn list(shelf: &Shelf, home: &Home, json: bool) -> Result<u8, Failure> {
             let effect = named(spec.effect);
             let first = spec.description.lines().next().unwrap_or_default();
             let first = crate::show::shorten(first, 70);
-            println!("{:20} {effect:13} {of:18} {first}", spec.name);
+            say!("{:20} {effect:13} {of:18} {first}", spec.name);
         }
     }
     for unusable in &listed.unusable {
@@ -223,15 +226,15 @@ fn show(package: &Package, json: bool) -> Result<u8, Failure> {
         print_json(package);
         return Ok(DONE);
     }
-    println!("{} {}", package.name(), package.manifest.version);
+    say!("{} {}", package.name(), package.manifest.version);
     if !package.manifest.description.is_empty() {
-        println!("{}", package.manifest.description);
+        say!("{}", package.manifest.description);
     }
-    println!("from {}, BLAKE3 {}", package.origin.display(), package.hash);
+    say!("from {}, BLAKE3 {}", package.origin.display(), package.hash);
     print_asks("granted", &package.grant);
     for tool in &package.tools {
-        println!("\n{}: {}", tool.spec.name, tool.spec.description);
-        println!("  input {}", tool.spec.input);
+        say!("\n{}: {}", tool.spec.name, tool.spec.description);
+        say!("  input {}", tool.spec.input);
     }
     Ok(DONE)
 }
@@ -239,12 +242,12 @@ fn show(package: &Package, json: bool) -> Result<u8, Failure> {
 fn print_asks(what: &str, asks: &Asks) {
     let lines = asks.lines();
     if lines.is_empty() {
-        println!("{what}: nothing; it can compute and nothing else");
+        say!("{what}: nothing; it can compute and nothing else");
     } else {
-        println!("{what}:");
+        say!("{what}:");
     }
     for line in lines {
-        println!("  {line}");
+        say!("  {line}");
     }
 }
 
@@ -277,7 +280,7 @@ async fn add(
     if json {
         print_json(&json!({"added": package.name()}));
     } else {
-        println!(
+        say!(
             "added {}; gpak tools test {0} makes its examples",
             package.name()
         );
@@ -286,10 +289,10 @@ async fn add(
 }
 
 fn tell(candidate: &Candidate) {
-    println!("{} {}", candidate.manifest.name, candidate.manifest.version);
+    say!("{} {}", candidate.manifest.name, candidate.manifest.version);
     for tool in &candidate.tools {
         let effect = named(tool.spec.effect);
-        println!("  {} ({effect}): {}", tool.spec.name, tool.spec.description);
+        say!("  {} ({effect}): {}", tool.spec.name, tool.spec.description);
     }
     print_asks("it asks for", &candidate.manifest.asks);
 }
@@ -328,8 +331,8 @@ async fn test(shelf: &Shelf, name: &str, json: bool) -> Result<u8, Failure> {
             );
         } else {
             match &why {
-                None => println!("✓ {name} {}", example.input),
-                Some(why) => println!("✗ {name} {}: {why}", example.input),
+                None => say!("✓ {name} {}", example.input),
+                Some(why) => say!("✗ {name} {}: {why}", example.input),
             }
         }
         failed += usize::from(why.is_some());
@@ -389,7 +392,7 @@ async fn call(shelf: Shelf, name: &str, input: &str, json: bool) -> Result<u8, F
     }
     match called.result {
         Ok(output) if json => print_json(&json!({"output": output.data, "text": output.text})),
-        Ok(output) => println!("{}", output.text),
+        Ok(output) => say!("{}", output.text),
         Err(why) => return Err(Failure::new(why.to_string())),
     }
     Ok(DONE)

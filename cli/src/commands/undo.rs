@@ -39,13 +39,13 @@ pub async fn undo(home: &Home, prefix: Option<&str>, json: bool) -> Result<u8, F
         }));
     } else {
         for line in &undone.restored {
-            println!("{line}");
+            say!("{line}");
         }
         if undone.forgotten > 0 {
-            println!("forgot what it remembered of that ({})", undone.forgotten);
+            say!("forgot what it remembered of that ({})", undone.forgotten);
         }
         if undone.restored.is_empty() && undone.refused.is_empty() {
-            println!("there was nothing to undo");
+            say!("there was nothing to undo");
         }
         for line in &undone.refused {
             eprintln!("not undone: {line}");

@@ -23,6 +23,9 @@ pub struct Health {
     status: &'static str,
 }
 
+/// Bytes that the beginning of a run may take, with all that the journal keeps beside it.
+const ROOM: u64 = 1 << 20;
+
 const OK: Health = Health { status: "ok" };
 
 /// Say that the process lives
@@ -32,12 +35,18 @@ pub async fn healthz() -> Json<Health> {
     Json(OK)
 }
 
-/// Say whether runs can be started: not while it stops, nor while its journal cannot be read
+/// Say whether runs can be started: not while it stops, nor while its journal cannot be read or its disk is
+/// full
 #[utoipa::path(get, path = "/readyz", tag = "operation", security(()), responses(
     (status = 200, body = Health), (status = 503, body = Problem)))]
 pub async fn readyz(State(house): State<House>) -> Answered<Json<Health>> {
     if house.work.is_draining() {
         return Err(Problem::unavailable("the service is stopping"));
+    }
+    if house.home.room().is_some_and(|room| room < ROOM) {
+        return Err(
+            Problem::unavailable("the disk with the journal is full").help("free some space on it")
+        );
     }
     let one = RunFilter {
         limit: Some(1),

@@ -33,7 +33,7 @@ pub async fn manage(home: &Home, command: ServeCommand, json: bool) -> Result<u8
             let url = format!("{}/login?token={secret}", url.trim_end_matches('/'));
             match json {
                 true => print_json(&json!({"link": url})),
-                false => println!("{url}"),
+                false => say!("{url}"),
             }
             Ok(DONE)
         }
@@ -69,7 +69,7 @@ fn manage_users(store: &Store, command: UsersCommand, json: bool) -> Result<u8, 
                     } else {
                         "keys only"
                     };
-                    println!("{:24} {:9} {password}", user.name, user.role);
+                    say!("{:24} {:9} {password}", user.name, user.role);
                 }
             }
         }
@@ -82,20 +82,20 @@ fn manage_users(store: &Store, command: UsersCommand, json: bool) -> Result<u8, 
             let user = users::add(store, &name, role, password.as_deref())?;
             match json {
                 true => print_json(&user),
-                false => println!("{name} may use the service as {role}"),
+                false => say!("{name} may use the service as {role}"),
             }
         }
         UsersCommand::Password { name } => {
             if !users::set_password(store, &name, &password()?)? {
                 return Err(unknown(&name));
             }
-            println!("{name} has another password, and must log in again");
+            say!("{name} has another password, and must log in again");
         }
         UsersCommand::Remove { name } => {
             if !users::remove(store, &name)? {
                 return Err(unknown(&name));
             }
-            println!("{name} is gone, with all keys and sessions");
+            say!("{name} is gone, with all keys and sessions");
         }
     }
     Ok(DONE)
@@ -115,7 +115,7 @@ async fn manage_keys(store: &Store, command: KeysCommand, json: bool) -> Result<
                     _ => "",
                 };
                 let (id, user, role, name) = (key.id, key.user, key.role, key.name);
-                println!("{id:14} {user:16} {role:9} {state:8} {name}");
+                say!("{id:14} {user:16} {role:9} {state:8} {name}");
             }
         }
         KeysCommand::Add {
@@ -137,7 +137,7 @@ async fn manage_keys(store: &Store, command: KeysCommand, json: bool) -> Result<
                     "a key of {} with the role {role}, shown this once:",
                     user.name
                 );
-                println!("{key}");
+                say!("{key}");
             }
         }
         KeysCommand::Revoke { id } => {
@@ -145,7 +145,7 @@ async fn manage_keys(store: &Store, command: KeysCommand, json: bool) -> Result<
                 return Err(Failure::usage(format!("there is no key {id} that counts"))
                     .help("`gpak serve keys list` shows the ids"));
             }
-            println!("{id} does not count any more");
+            say!("{id} does not count any more");
         }
     }
     Ok(DONE)

@@ -5,7 +5,7 @@
 //! to the agent. A call of a client is a run like any other, so that it passes the gate, is in the journal,
 //! and can be undone: the run of a tool's call has a model that only makes that call
 //! ([`gpak_kernel::model::literal`]). Where a client knows of tasks, `run_task` answers with one, whose id is
-//! the run's.
+//! the run's. A client's runs are resources to read, and the repository's skills are prompts.
 //!
 //! ```text
 //!   tools/call ── run (work) ── journal ──► over: the result
@@ -16,6 +16,8 @@
 mod ask;
 mod host;
 mod offered;
+mod prompts;
+mod resources;
 mod server;
 mod stand;
 mod stdio;

@@ -3,8 +3,8 @@
 //!
 //! The model `gpak` is the agent: each request is a run, or goes on with one. All that a client is told of
 //! it, a response, a chunk, a number in a stream, is read from the run's entries ([`pieces`]), so that it
-//! can be had again at any time and is the same each time. The model `gpak/active` is the mind alone
-//! ([`raw`]).
+//! can be had again at any time and is the same each time. The models `gpak/active` and, of a mind of two
+//! selves, `gpak/core` are the minds alone ([`raw`]).
 //!
 //! A run may stop to ask for an approval, which is given over `/api/v1/approvals` and not here: a request
 //! waits for it as it waits for the model.
@@ -19,6 +19,8 @@ mod retry;
 mod stream;
 pub mod tools;
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
@@ -28,6 +30,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use gpak_kernel::model::Model;
 use serde_json::{Value, json};
 
 use super::{
@@ -41,8 +44,10 @@ pub use begin::META;
 
 /// The agent.
 pub const AGENT: &str = "gpak";
-/// The mind that runs think with where none is named.
+/// The mind that runs think with where none is named; of two selves, the active one.
 pub const ACTIVE: &str = "gpak/active";
+/// The core self, where there are two.
+pub const CORE: &str = "gpak/core";
 
 /// The routes.
 pub fn router() -> Router<House> {
@@ -61,41 +66,56 @@ fn listed(id: &str) -> Value {
     json!({"id": id, "object": "model", "created": 1_795_651_200, "owned_by": "gpak"})
 }
 
-async fn models(_: Who) -> Json<Value> {
-    Json(json!({"object": "list", "data": [listed(AGENT), listed(ACTIVE)]}))
+async fn models(State(house): State<House>, _: Who) -> Answered<Json<Value>> {
+    let (_, selves) = house.work.mind().await?;
+    let core = selves.map(|_| CORE);
+    let names = [AGENT, ACTIVE].into_iter().chain(core);
+    let data: Vec<_> = names.map(listed).collect();
+    Ok(Json(json!({"object": "list", "data": data})))
 }
 
-async fn model(_: Who, Part(id): Part<String>) -> Answered<Json<Value>> {
-    match id.as_str() {
-        AGENT | ACTIVE => Ok(Json(listed(&id))),
-        other => Err(no_model(other)),
-    }
+async fn model(
+    State(house): State<House>,
+    _: Who,
+    Part(id): Part<String>,
+) -> Answered<Json<Value>> {
+    asked(&house, &id).await?;
+    Ok(Json(listed(&id)))
 }
 
 /// Who is asked.
 enum Asked {
     /// The agent.
     Agent,
-    /// The mind alone.
-    Mind,
+    /// A mind alone, and its name here.
+    Mind(&'static str, Arc<dyn Model>),
 }
 
-fn asked(model: &str) -> Answered<Asked> {
-    match model {
-        AGENT => Ok(Asked::Agent),
-        ACTIVE => Ok(Asked::Mind),
-        other => Err(no_model(other)),
+async fn asked(house: &House, model: &str) -> Answered<Asked> {
+    let name = match model {
+        AGENT => return Ok(Asked::Agent),
+        ACTIVE => ACTIVE,
+        CORE => CORE,
+        other => {
+            return Err(no_model(other).help(
+                "`gpak` is the agent, `gpak/active` the mind alone, `gpak/core` the core self of two",
+            ));
+        }
+    };
+    let (mind, selves) = house.work.mind().await?;
+    match (name, selves) {
+        (CORE, Some(selves)) => Ok(Asked::Mind(CORE, selves.core)),
+        (CORE, None) => Err(no_model(CORE)
+            .help("`mind.core` in the settings names the core self, and none is named")),
+        (name, Some(selves)) => Ok(Asked::Mind(name, selves.active)),
+        (name, None) => Ok(Asked::Mind(name, mind)),
     }
 }
 
 fn no_model(name: &str) -> Problem {
     let status = StatusCode::NOT_FOUND;
-    Problem::new(
-        status,
-        "model-not-found",
-        format!("there is no model `{name}` here"),
-    )
-    .help("`gpak` is the agent, `gpak/active` the mind alone")
+    let what = format!("there is no model `{name}` here");
+    Problem::new(status, "model-not-found", what)
 }
 
 /// Says of a problem what clients of this protocol read.

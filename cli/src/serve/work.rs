@@ -44,7 +44,7 @@ use super::{
     traces::Traces,
     webhooks::Notices,
 };
-use crate::{failure::Failure, home::Home, remembering, settings::Settings, wire};
+use crate::{failure::Failure, home::Home, minds::Selves, remembering, settings::Settings, wire};
 use desk::Inbox;
 use minds::Minds;
 use queue::Queue;
@@ -198,9 +198,11 @@ impl Work {
         Ok(settings.with_flags(None, &self.0.bounds.flags))
     }
 
-    /// The model of that id, for a client that wants to talk to it and not to the agent.
-    pub async fn mind(&self, id: Option<&str>) -> Answered<Arc<dyn gpak_kernel::model::Model>> {
-        Ok(self.0.minds.get(id).await?.model.clone())
+    /// The mind that runs think with where none is named, for a client that wants to talk to it and not to
+    /// the agent; and its selves, if it has two.
+    pub async fn mind(&self) -> Answered<(Arc<dyn gpak_kernel::model::Model>, Option<Selves>)> {
+        let mind = self.0.minds.get(None).await?;
+        Ok((mind.model, mind.selves))
     }
 
     /// One more model, that was opened already. Gives its name.

@@ -7,7 +7,7 @@ use std::{io::IsTerminal, time::Duration};
 use gpak_kernel::{
     entry::Entry,
     event::{CallOutcome, Event, Outcome, PauseReason, PlanStatus},
-    model::{CallId, Delta},
+    model::{CallId, Delta, ToolCall},
     run::{Observer, State},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -70,9 +70,13 @@ impl Live {
     }
 
     fn finished(&self, id: CallId, state: &State, result: &CallOutcome, ms: u64) {
-        let Some(made) = state.call(id) else {
-            return;
-        };
+        if let Some(made) = state.call(id) {
+            self.call("  ", made, result, ms);
+        }
+    }
+
+    /// A call that came to its end, behind what tells whose it is.
+    fn call(&self, before: &str, made: &ToolCall, result: &CallOutcome, ms: u64) {
         let time = if ms >= 1000 {
             format!(" ({})", super::seconds(Duration::from_millis(ms)))
         } else {
@@ -84,7 +88,8 @@ impl Live {
             CallOutcome::Refused { .. } | CallOutcome::Unknown { .. } => ("○", "33"),
         };
         let result = outcome(result.text(), WIDTH);
-        self.line(colour, &format!("  {mark} {} → {result}{time}", call(made)));
+        let made = call(made);
+        self.line(colour, &format!("{before}{mark} {made} → {result}{time}"));
     }
 }
 
@@ -134,6 +139,16 @@ impl Observer for Live {
             } if tool != "finish" => {
                 self.finished(*id, state, outcome, *ms);
             }
+            // It comes before the end of the call that asked for it.
+            Event::NestedCalled {
+                by,
+                call,
+                outcome,
+                ms,
+            } => {
+                let by = state.call(*by).map_or("", |call| call.name.as_str());
+                self.call(&format!("    {by} ↳ "), call, outcome, *ms);
+            }
             Event::PlanChanged { plan } => {
                 for item in plan {
                     let mark = match item.status {
@@ -143,6 +158,12 @@ impl Observer for Live {
                     };
                     self.line("36", &format!("  {mark} {}", one_line(&item.text)));
                 }
+            }
+            Event::IdentityChanged { version, .. } => {
+                self.line(
+                    "36",
+                    &format!("  the identity is version {version} from now on"),
+                );
             }
             Event::StrategyChanged {
                 strategy, reason, ..

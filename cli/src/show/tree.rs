@@ -53,22 +53,24 @@ impl Family {
         let tree = Tree {
             family: self,
             run,
+            entries,
             state: machine.state(),
             full,
         };
-        tree.draw(entries)
+        tree.draw()
     }
 }
 
 struct Tree<'a> {
     family: &'a Family,
     run: RunId,
+    entries: &'a [Entry],
     state: &'a State,
     full: bool,
 }
 
 impl Tree<'_> {
-    fn draw(&self, entries: &[Entry]) -> String {
+    fn draw(&self) -> String {
         let (run, state, full) = (self.run, self.state, self.full);
         let mut lines = vec![head(run, state)];
         lines.extend(state.recalled_first().iter().map(|hit| {
@@ -101,13 +103,13 @@ impl Tree<'_> {
                         let result = result.as_ref().map(|(outcome, _)| outcome);
                         lines.extend(branch(call, result, full));
                         let reply = *number;
-                        lines.extend(self.child(CallId { reply, index }));
+                        lines.extend(self.below(CallId { reply, index }));
                     }
                     lines.extend(self.own(*number));
                 }
             }
         }
-        let undone = entries.iter().filter_map(|entry| match &entry.event {
+        let undone = self.entries.iter().filter_map(|entry| match &entry.event {
             Event::Compensated { text, .. } => Some(format!("├─ undone: {text}")),
             _ => None,
         });
@@ -121,10 +123,27 @@ impl Tree<'_> {
         let own = self.state.own.iter().filter(|own| own.id.reply == reply);
         own.flat_map(|own| {
             let mut lines = branch(&own.call, own.outcome(), self.full);
-            lines.extend(self.child(own.id));
+            lines.extend(self.below(own.id));
             lines
         })
         .collect()
+    }
+
+    /// What a call's tool called, and the run that it started.
+    fn below(&self, asking: CallId) -> Vec<String> {
+        let mut lines = Vec::new();
+        for entry in self.entries {
+            if let Event::NestedCalled {
+                by, call, outcome, ..
+            } = &entry.event
+                && *by == asking
+            {
+                let nested = branch(call, Some(outcome), self.full);
+                lines.extend(nested.iter().map(|line| line.replacen("│  ", "│    ↳ ", 1)));
+            }
+        }
+        lines.extend(self.child(asking));
+        lines
     }
 
     /// The run that a call started, as a branch.

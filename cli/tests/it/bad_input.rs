@@ -1,6 +1,7 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    process::Stdio,
 };
 
 use serde_json::{Value, json};
@@ -177,7 +178,7 @@ fn two_processes_cannot_resume_one_run() {
     let mut first = place
         .command()
         .args(["--json", "run", "--model", &model, "do it"])
-        .stdout(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -236,4 +237,21 @@ fn a_model_behind_a_server_that_cannot_be_used_is_refused_with_what_to_do() {
         .gpak(&["runs", "list"])
         .with_code(0)
         .saying(&["no runs yet"]);
+}
+
+#[test]
+fn a_reader_who_has_read_enough_is_no_failure() {
+    let place = Place::new();
+    for command in [["config", "show"], ["models", "list"], ["tools", "list"]] {
+        let mut gpak = place.command();
+        gpak.args(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut gpak = gpak.spawn().unwrap();
+        drop(gpak.stdout.take());
+        let ended = gpak.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{command:?}: {said}");
+        assert!(!said.contains("panicked"), "{command:?}: {said}");
+    }
 }

@@ -193,3 +193,83 @@ fn a_search_killed_at_any_append_ends_the_same_and_leaves_no_copy_behind() {
         },
     );
 }
+
+/// Files that a script replaces, deletes, and makes.
+const OF_EACH: usize = 100;
+
+/// A script that changes three times that many files.
+fn sweeping() -> Vec<Value> {
+    let script = format!(
+        "fs.mkdirSync('made');
+         for (let i = 0; i < {OF_EACH}; i++) {{
+           const n = String(i).padStart(3, '0');
+           fs.writeFileSync(`kept/${{n}}.txt`, `new ${{n}}\\n`);
+           fs.unlinkSync(`gone/${{n}}.txt`);
+           fs.writeFileSync(`made/${{n}}.txt`, `made ${{n}}\\n`);
+         }}"
+    );
+    vec![
+        call("run_script", json!({"script": script})),
+        finish("all swept"),
+    ]
+}
+
+fn sweepable() -> Place {
+    let place = Place::new();
+    for at in 0..OF_EACH {
+        place.write(&format!("kept/{at:03}.txt"), "old\n");
+        place.write(&format!("gone/{at:03}.txt"), "old\n");
+    }
+    place
+}
+
+/// Runs it, killed once there is such a file, or no more; gives whether that was before the end.
+fn killed_at_sign(place: &Place, model: &str, sign: &str, appears: bool) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let mut running = place
+        .command()
+        .args(["run", "--yes", "--model", model, "do it"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let sign = place.work().join(sign);
+    while sign.exists() != appears {
+        assert!(running.try_wait().unwrap().is_none(), "it ended by itself");
+    }
+    running.kill().unwrap();
+    running.wait().unwrap().signal() == Some(9)
+}
+
+#[test]
+fn a_script_killed_while_its_changes_are_put_in_place_is_whole_afterwards() {
+    let whole = sweepable();
+    let before = whole.files();
+    whole.run(&sweeping()).with_code(0);
+    let after = whole.files();
+    assert_eq!(after.len(), 2 * OF_EACH);
+    let mut halves = 0;
+    for (sign, appears) in [("made/050.txt", true), ("gone/050.txt", false)] {
+        for undo in [false, true] {
+            let place = sweepable();
+            let model = place.script(&sweeping());
+            assert!(killed_at_sign(&place, &model, sign, appears), "{sign}");
+            let half = place.files();
+            halves += usize::from(half != before && half != after);
+            if undo {
+                place.gpak(&["undo"]).with_code(0);
+                assert!(place.files() == before, "{sign}: not as it was");
+            } else {
+                let resumed = place.gpak(&["resume"]).with_code(0);
+                assert_eq!(resumed.out.trim(), "all swept", "{sign}");
+                assert!(
+                    place.files() == after,
+                    "{sign}: not as it is without a crash"
+                );
+                place.gpak(&["undo"]).with_code(0);
+                assert!(place.files() == before, "{sign}: not undone");
+            }
+        }
+    }
+    assert!(halves > 0, "no kill came while changes were put in place");
+}

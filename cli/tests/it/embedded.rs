@@ -57,6 +57,46 @@ fn a_real_model_runs_a_task_with_valid_steps_only() {
 }
 
 #[test]
+fn a_real_model_that_is_asked_for_a_tool_does_not_answer_at_once_and_makes_whole_definitions() {
+    let place = Place::new();
+    let model = format!("embedded/{}", testkit::small_model().unwrap().display());
+    let said = place.gpak(&[
+        "run",
+        "--json",
+        "--yes",
+        "--budget",
+        "steps=3",
+        "--model",
+        &model,
+        "Make a tool that doubles a number and use it on 21.",
+    ]);
+    assert!([0, 1, 4].contains(&said.code), "{}\n{}", said.out, said.err);
+    let events = said
+        .out
+        .lines()
+        .map(|line| -> serde_json::Value { serde_json::from_str(line).unwrap() });
+    let calls: Vec<_> = events
+        .filter(|one| one["event"]["type"] == "model_replied")
+        .map(|one| one["event"]["reply"]["calls"][0].clone())
+        .collect();
+    // Whether it makes one, and whether that is right, is another matter at this size.
+    assert_ne!(calls[0]["name"], "finish", "{}", said.out);
+    let definitions = calls.iter().filter(|call| call["name"] == "make_tool");
+    for definition in definitions.filter_map(|call| call["args"]["definition"].as_str()) {
+        for part in [
+            "// ",
+            "\nfunction ",
+            "throw new Error(",
+            "\n// examples\n",
+            "\n// bad input\n",
+            ") => error",
+        ] {
+            assert!(definition.contains(part), "{definition}");
+        }
+    }
+}
+
+#[test]
 fn a_model_that_is_none_is_refused_with_what_to_do() {
     let place = Place::new();
     let whole = testkit::small_model().unwrap();

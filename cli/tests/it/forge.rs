@@ -136,6 +136,53 @@ fn a_run_that_died_between_making_and_using_a_tool_goes_on_with_it() {
 }
 
 #[test]
+fn a_fork_has_the_tools_that_were_made_before_it() {
+    let place = Place::new();
+    place
+        .run(&[
+            roman_numerals(SOURCE),
+            when("is made (version 1)", finish("made")),
+        ])
+        .with_code(0);
+    let events = place.gpak(&["runs", "events", "--json"]).with_code(0).out;
+    let entries: Vec<Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let made = entries
+        .iter()
+        .find(|entry| entry["event"]["type"] == "tool_made")
+        .unwrap();
+    let (run, made) = (made["run"].as_str().unwrap(), made["seq"].as_u64().unwrap());
+    // What the run made is in its journal; nobody else's workspace needs to have it.
+    place
+        .gpak(&["tools", "remove", "roman_numerals"])
+        .with_code(0);
+    let forked = |at: u64, script: &[Value]| {
+        place
+            .gpak(&["runs", "fork", run, "--at", &at.to_string()])
+            .with_code(0);
+        let model = place.script(script);
+        place
+            .gpak(&["resume", "--yes", "--model", &model])
+            .with_code(0)
+    };
+    // The end of the call that made it comes next.
+    forked(made + 1, &[roman_numerals(SOURCE), use_it(), finish("ok")])
+        .saying(&["● roman_numerals MCMXCIV → 1994"]);
+    let first = entries
+        .iter()
+        .find(|entry| entry["event"]["type"] == "model_replied")
+        .unwrap();
+    let before = first["seq"].as_u64().unwrap() - 1;
+    forked(before, &[use_it(), finish("ok")])
+        .saying(&["○ roman_numerals MCMXCIV → there is no tool `roman_numerals`"]);
+    // Neither was made in the workspace again.
+    let listed = place.gpak(&["tools", "list"]).with_code(0).out;
+    assert!(!listed.contains("roman_numerals"), "{listed}");
+}
+
+#[test]
 fn what_a_tool_needs_is_asked_for_and_hostile_sources_are_told() {
     let place = Place::new();
     let mut needs = roman_numerals(SOURCE);

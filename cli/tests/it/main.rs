@@ -18,8 +18,13 @@ mod context;
 mod crash;
 mod embedded;
 mod forge;
+mod fractal;
 mod guests;
 mod identity;
+#[path = "../../../tools/tests/it/mcp/issuer.rs"]
+#[allow(dead_code, reason = "what it can do wrong is tried in its own crate")]
+mod issuer;
+mod login;
 mod mcp;
 mod memory;
 mod mesh;
@@ -29,6 +34,8 @@ mod place;
 mod reflexd;
 mod remembering;
 mod robot;
+mod robot_api;
+mod robot_run;
 mod runs;
 mod safety;
 mod serve;

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, call, finish};
+use crate::place::{Place, call, finish, interrupted_once, is_alive};
 
 const NPM: [&str; 2] = [
     "@modelcontextprotocol/server-filesystem@2026.8.31",
@@ -215,4 +215,44 @@ fn a_repository_cannot_name_servers() {
     );
     let said = place.run(&[finish("done")]).with_code(0);
     assert!(said.err.contains("cannot name MCP servers"), "{}", said.err);
+}
+
+/// A server that never answers a call, and notes what it hears.
+const SILENT: &str = r#"
+import json, sys, os
+here = os.path.dirname(os.path.abspath(__file__))
+def note(name, text):
+    with open(os.path.join(here, name), "w") as file: file.write(text + "\n")
+def answer(id, result): print(json.dumps({"jsonrpc": "2.0", "id": id, "result": result}), flush=True)
+for line in sys.stdin:
+    said = json.loads(line)
+    method, id = said.get("method"), said.get("id")
+    if method == "initialize":
+        answer(id, {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "silent", "version": "1"}})
+    elif method == "tools/list":
+        answer(id, {"tools": [{"name": "wait", "description": "Waits.", "inputSchema": {"type": "object"}}]})
+    elif method == "tools/call": note("work/called", json.dumps({"id": id, "pid": os.getpid()}))
+    elif method == "notifications/cancelled": note("cancelled", json.dumps(said["params"]))
+    elif id is not None: print(json.dumps({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}}), flush=True)
+"#;
+
+#[test]
+fn ctrl_c_cancels_a_call_at_its_server_and_ends_the_server() {
+    let place = Place::new();
+    let root = place.work().parent().unwrap().to_owned();
+    let file = root.join("silent.py");
+    fs::write(&file, SILENT).unwrap();
+    place.config(&format!(
+        "[mcp.silent]\ncommand = ['python3', {:?}]\n",
+        file.display().to_string()
+    ));
+    let model = place.script(&[call("silent.wait", json!({})), finish("done")]);
+    let args = ["run", "--yes", "--model", &model, "do it"];
+    let code = interrupted_once(&place, &args, "called");
+    assert_eq!(code, Some(130));
+    let called: Value = serde_json::from_str(&place.read("called")).unwrap();
+    let cancelled = fs::read_to_string(root.join("cancelled")).expect("it was not told");
+    let cancelled: Value = serde_json::from_str(&cancelled).unwrap();
+    assert_eq!(cancelled["requestId"], called["id"]);
+    assert!(!is_alive(&called["pid"].to_string()), "it still runs");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, call, finish};
+use crate::place::{Place, call, finish, when};
 
 /// Writes the scripts of both selves and names them in the settings.
 fn two(place: &Place, active: &[Value], core: &[Value]) {
@@ -143,4 +143,99 @@ fn what_is_wrong_with_a_mind_is_said() {
         "mind.policy = \"local-first\"",
         "mind.private = [\"tool:mail_*\"]",
     ]);
+}
+
+/// A reply that took a hundred tokens and gave ten.
+fn billed(mut reply: Value) -> Value {
+    reply["usage"] = json!({
+        "input": 100, "cached": 0, "output": 10, "cost": 0.0, "first_token_ms": 1, "total_ms": 1,
+    });
+    reply
+}
+
+/// Two tasks, of which the active self can do the first.
+fn orchard(place: &Place) -> String {
+    let tasks = place.home().join("tasks");
+    std::fs::create_dir_all(&tasks).unwrap();
+    for (id, number) in [("apples", 4), ("pears", 9)] {
+        let task = format!(
+            "id = \"{id}\"\nsplit = \"tuning\"\nkind = \"count\"\nlevel = 1\ntask = \"How many {id}?\"\n\
+             [files]\n\"n.txt\" = \"{number}\"\n[[check]]\nlook = \"answer\"\nnumber = {number}\n\
+             [solution]\nanswer = \"{number}\"\n"
+        );
+        std::fs::write(tasks.join(format!("{id}.toml")), task).unwrap();
+    }
+    let active = [
+        when("apples", finish("4")),
+        when("pears", wrong(1)),
+        wrong(2),
+        finish("I cannot count pears."),
+    ];
+    let core = [
+        when("apples", finish("4")),
+        when("pears", finish("9")),
+        // After the active self could not do it.
+        finish("9"),
+    ];
+    two(place, &active.map(billed), &core.map(billed));
+    tasks.display().to_string()
+}
+
+#[test]
+fn policies_are_compared_by_what_they_solve_and_what_they_take_of_the_core_self() {
+    let place = Place::new();
+    let tasks = orchard(&place);
+    let args = ["eval", "--tasks", &tasks, "--policies"];
+    let policies = "local-only,cascade,cloud-only";
+    let said = place.gpak(&[&args[..], &[policies]].concat()).with_code(0);
+    let lines: Vec<String> = said
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let has = |part: &str| {
+        assert!(
+            lines.iter().any(|line| line.contains(part)),
+            "no `{part}` in:\n{}",
+            said.out
+        );
+    };
+    has("local-only ✗ pears 3 steps 330 tokens");
+    has("core self: 1 of the steps, 110 tokens: calls failed one after the other");
+    has("policy solved of cloud core tokens of cloud tokens seconds");
+    has("local-only 1/2 50.0 % 0 0.0 % 440");
+    has("cascade 2/2 100.0 % 110 50.0 % 440");
+    has("cloud-only 2/2 100.0 % 220 100.0 % 220");
+
+    let json = [&["--json"], &args[..], &["cascade", "--only", "pears"]].concat();
+    let said = place.gpak(&json).with_code(0);
+    let lines: Vec<Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["policy"], "cascade");
+    assert_eq!(lines[0]["task"]["core_for"], json!(["failures"]));
+    let row = &lines[1]["rows"][0];
+    assert_eq!(
+        (&row["solved"], &row["core_tokens"]),
+        (&json!(1), &json!(110))
+    );
+}
+
+#[test]
+fn policies_are_not_compared_where_there_is_no_core_self_or_beside_strategies() {
+    let place = Place::new();
+    place
+        .gpak(&["eval", "--policies", "cascade"])
+        .with_code(2)
+        .saying(&["name no core self", "mind.core"]);
+    place
+        .gpak(&["eval", "--policies", "cascade", "--strategies", "react"])
+        .with_code(2);
+    place
+        .gpak(&["eval", "--policies", "sideways"])
+        .with_code(2)
+        .saying(&["there is no policy `sideways`"]);
 }

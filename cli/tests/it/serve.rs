@@ -4,9 +4,10 @@
 mod access;
 mod bench;
 mod deploy;
+mod disk;
 mod events;
 mod guard;
-mod house;
+pub mod house;
 mod mcp;
 mod node;
 mod once;

@@ -103,6 +103,9 @@ function CallView({ call }: { call: Call }) {
       </summary>
       <pre>{JSON.stringify(call.args, null, 2)}</pre>
       {call.text && <pre>{call.text}</pre>}
+      {call.nested.map((nested) => (
+        <CallView key={nested.id} call={nested} />
+      ))}
     </details>
   );
 }

@@ -9,6 +9,8 @@ export interface Call {
   state: "made" | "asked" | "running" | "done" | "failed";
   text: string;
   ms?: number;
+  /** What the call's tool called. */
+  nested: Call[];
 }
 
 export type Step =
@@ -56,6 +58,7 @@ export function grown(steps: Step[], entry: Entry): Step[] {
           args: call.args,
           state: "made",
           text: "",
+          nested: [],
         }),
       );
       return [
@@ -69,14 +72,13 @@ export function grown(steps: Step[], entry: Entry): Step[] {
       return changed(steps, String(event.call), { state: "asked" });
     case "approval_decided":
       return changed(steps, String(event.call), { state: "made" });
-    case "tool_finished": {
-      const outcome = event.outcome as Outcome;
-      const done = outcome.status === "done";
-      return changed(steps, String(event.call), {
-        state: done ? "done" : "failed",
-        text: done ? (outcome.output?.text ?? "") : (outcome.message ?? ""),
-        ms: Number(event.ms),
-      });
+    case "tool_finished":
+      return changed(steps, String(event.call), ended(event));
+    case "nested_called": {
+      const made = event.call as Made;
+      const id = `${event.by}/${seq}`;
+      const nested: Call = { id, tool: made.name, args: made.args, nested: [], ...ended(event) };
+      return changed(steps, String(event.by), (call) => ({ nested: [...call.nested, nested] }));
     }
     case "strategy_changed":
       return note(`${event.strategy}: ${event.reason}`);
@@ -102,10 +104,25 @@ function paused(reason: unknown): string {
   return message ? `${kind}: ${message}` : kind;
 }
 
-function changed(steps: Step[], id: string, change: Partial<Call>): Step[] {
+function ended(event: Entry["event"]): Pick<Call, "state" | "text" | "ms"> {
+  const outcome = event.outcome as Outcome;
+  const done = outcome.status === "done";
+  return {
+    state: done ? "done" : "failed",
+    text: done ? (outcome.output?.text ?? "") : (outcome.message ?? ""),
+    ms: Number(event.ms),
+  };
+}
+
+type Change = Partial<Call> | ((call: Call) => Partial<Call>);
+
+function changed(steps: Step[], id: string, change: Change): Step[] {
   return steps.map((step) => {
     if (step.kind !== "reply" || !step.calls.some((call) => call.id === id)) return step;
-    const calls = step.calls.map((call) => (call.id === id ? { ...call, ...change } : call));
+    const changeOf = (call: Call) => (typeof change === "function" ? change(call) : change);
+    const calls = step.calls.map((call) =>
+      call.id === id ? { ...call, ...changeOf(call) } : call,
+    );
     return { ...step, calls };
   });
 }

@@ -20,6 +20,11 @@ impl Stamp {
     pub fn age(self, now: Self) -> std::time::Duration {
         std::time::Duration::from_nanos(now.0.saturating_sub(self.0))
     }
+
+    /// How long from here until then; zero if it is over.
+    pub fn until(self, then: Self) -> std::time::Duration {
+        self.age(then)
+    }
 }
 
 /// A reading and when it was taken.
@@ -44,6 +49,24 @@ pub struct Scan {
     pub range_max_m: f32,
     /// One for each direction.
     pub ranges_m: Vec<f32>,
+}
+
+impl Scan {
+    /// How far the nearest thing is, of all that was measured.
+    pub fn nearest_m(&self) -> Option<f32> {
+        self.nearest_toward(0.0, f32::INFINITY)
+    }
+
+    /// How far the nearest thing is in a direction, and so much to either side of it.
+    pub fn nearest_toward(&self, middle_rad: f32, side_rad: f32) -> Option<f32> {
+        let near = self.ranges_m.iter().enumerate().filter(|(index, range)| {
+            let angle = self.angle_min_rad + self.angle_step_rad * *index as f32;
+            wrap(angle - middle_rad).abs() < side_rad
+                && **range >= self.range_min_m
+                && **range <= self.range_max_m
+        });
+        near.map(|(_, range)| *range).reduce(f32::min)
+    }
 }
 
 /// Where the body is on the floor.

@@ -114,7 +114,9 @@ impl std::fmt::Display for Measured {
             Ended::Impossible(why) => write!(f, "not possible: {why}")?,
             Ended::Blocked(why) => write!(f, "blocked: {why}")?,
             Ended::Heard(text) => write!(f, "stopped, because somebody said: {text}")?,
-            Ended::TooLong => f.write_str("not done in time")?,
+            Ended::TooLong => {
+                f.write_str("not done in time; the same call again goes on from here")?
+            }
             Ended::Cancelled => f.write_str("cancelled")?,
         }
         let Pose {

@@ -14,7 +14,7 @@ use crate::reflex::verdict::Severity;
 /// Something the mind should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Percept {
-    /// Which sensor says so: `microphone`, `camera`, `reflexes`, `mesh`.
+    /// Which sensor says so: `microphone`, `camera`, `reflexes`, `mesh`, `person`.
     pub sensor: &'static str,
     /// What, in words.
     pub text: String,
@@ -39,6 +39,7 @@ pub struct Perception {
     told: BTreeMap<String, Stamp>,
     last: BTreeMap<&'static str, Stamp>,
     held_since: Option<Stamp>,
+    is_taken: bool,
 }
 
 impl Perception {
@@ -91,6 +92,18 @@ impl Perception {
             _ => format!("blocked: the reflexes stopped the body for {}", held.causes),
         };
         self.tell("reflexes", text.clone(), text, now)
+    }
+
+    /// A person took the body over, or let it go.
+    pub fn taken(&mut self, is_held: bool, now: Stamp) -> Option<Percept> {
+        if std::mem::replace(&mut self.is_taken, is_held) == is_held {
+            return None;
+        }
+        let text = match is_held {
+            true => "a person holds the body: it does not move by itself until they let it go",
+            false => "the person let the body go: it is yours again",
+        };
+        self.tell("person", text.to_owned(), text.to_owned(), now)
     }
 
     /// A peer warned.

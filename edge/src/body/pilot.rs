@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::{
     hal::{Contact, Heard, Odometry, Pose, Scan, Sighting, Stamp, Stamped, Twist, wrap},
     intent::{Ended, Event, Goal, Intent, Measured, Whom},
+    perception::side,
 };
 use crate::{
     nav::{
@@ -14,7 +15,10 @@ use crate::{
         grid::Grid,
         plan::{Clearance, Margin, NoWay, Way, nearest, plan},
     },
-    reflex::verdict::{Causes, Severity},
+    reflex::{
+        config::ReflexConfig,
+        verdict::{Causes, Severity},
+    },
 };
 
 #[cfg(test)]
@@ -31,6 +35,26 @@ pub struct Build {
     pub turn_radps: f32,
     /// How long it may stand before something that does not let it on.
     pub patience_s: f32,
+    /// How far before it its cliff sensor sees the floor end.
+    pub edge_m: f32,
+}
+
+impl Build {
+    /// The body that the reflexes know.
+    pub fn of(config: &ReflexConfig) -> Self {
+        let body = &config.body;
+        let long = body.front_m.max(body.back_m);
+        let contact = config.contact.as_ref();
+        Self {
+            radius_m: long.max(body.half_width_m),
+            speed_mps: body.forward_mps,
+            turn_radps: body.turn_radps * 0.8,
+            patience_s: 3.0,
+            edge_m: contact
+                .and_then(|contact| contact.cliff_m)
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// What the reflexes do with the body just now.
@@ -133,6 +157,20 @@ impl Pilot {
         self.voice.as_ref().map(|voice| voice.text.as_str())
     }
 
+    /// From where in the direction of the body the last words came, as far as is known.
+    pub fn voice_bearing(&self) -> Option<f32> {
+        let direction = self.voice.as_ref()?.direction_rad?;
+        Some(wrap(direction - self.pose()?.heading_rad))
+    }
+
+    /// How far the nearest person in sight is.
+    pub fn person_m(&self) -> Option<f32> {
+        self.people
+            .iter()
+            .map(|person| person.range_m)
+            .reduce(f32::min)
+    }
+
     /// Whether it has something to do.
     pub fn is_busy(&self) -> bool {
         self.doing.is_some()
@@ -150,9 +188,7 @@ impl Pilot {
 
     /// What the scanner says.
     pub fn see_scan(&mut self, scan: &Scan) {
-        let ranges = scan.ranges_m.iter().copied();
-        let good = ranges.filter(|range| *range >= scan.range_min_m && *range <= scan.range_max_m);
-        self.nearest_m = good.reduce(f32::min);
+        self.nearest_m = scan.nearest_m();
         if let Some(pose) = self.pose() {
             self.grid.add(scan, pose, 4.0);
         }
@@ -161,7 +197,7 @@ impl Pilot {
     /// What bumper and cliff sensor say. A floor that ends is on the map from then on.
     pub fn see_contact(&mut self, contact: Contact) {
         if let (true, Some(pose)) = (contact.cliff, self.pose()) {
-            let reach = self.build.radius_m + 0.12;
+            let reach = self.build.radius_m + self.build.edge_m;
             for side in [-0.8_f32, -0.4, 0.0, 0.4, 0.8] {
                 let angle = pose.heading_rad + side;
                 let (x, y) = (
@@ -251,14 +287,13 @@ impl Pilot {
     }
 
     fn measure(&self, doing: &Doing, ended: Ended, now: Stamp) -> Measured {
-        let ranges = self.people.iter().map(|person| person.range_m);
         Measured {
             ended,
             pose: self.pose().unwrap_or_default(),
             moved_m: doing.moved_m,
             took_s: doing.began.age(now).as_secs_f32(),
             nearest_m: self.nearest_m,
-            person_m: ranges.reduce(f32::min),
+            person_m: self.person_m(),
             held: doing.held.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
@@ -385,17 +420,24 @@ impl Pilot {
             };
         }
         let Some(voice) = self.voice.as_ref().filter(|_| whom == Whom::Voice) else {
-            let nobody = match whom {
-                Whom::Person => {
+            let nobody = match (whom, &self.voice) {
+                (Whom::Voice, _) => "nobody has spoken; `wait_for` a voice first".to_owned(),
+                (Whom::Person, Some(voice)) => format!(
+                    "no person is in sight. {:?} was heard{}: `approach` that voice, {{\"whom\": \"voice\"}}",
+                    voice.text,
+                    self.voice_bearing()
+                        .map_or(String::new(), |bearing| format!(" {}", side(bearing)))
+                ),
+                (Whom::Person, None) => {
                     "no person is in sight; `look`, `turn`, or `go_to` another place first"
+                        .to_owned()
                 }
-                Whom::Voice => "nobody has spoken; `wait_for` a voice first",
             };
             // One who was in sight a moment ago may be again.
             let lost = doing.stage == 1 && self.seen_at.age(now).as_secs_f32() < 3.0;
             return match lost {
                 true => turn_on(self.build.turn_radps),
-                false => Err(Ended::Impossible(nobody.to_owned())),
+                false => Err(Ended::Impossible(nobody)),
             };
         };
         let Some(direction) = voice.direction_rad else {

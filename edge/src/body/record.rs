@@ -17,6 +17,7 @@ use mcap::{
     records::{MessageHeader, Metadata},
 };
 use serde::Serialize;
+use tokio::sync::broadcast;
 
 use super::hal::Stamp;
 use crate::reflex::arbiter::{Envelope, Record, Replayed, replay};
@@ -50,9 +51,27 @@ struct Inner {
     sequence: u32,
 }
 
+/// What is told to those who watch, besides what is written: what happens, not what is measured.
+const TOLD: [&str; 9] = [
+    "/heard",
+    "/intents",
+    "/measured",
+    "/override",
+    "/percepts",
+    "/reflex/reasons",
+    "/said",
+    "/tree",
+    "/warnings",
+];
+/// Lines that one who watches may be behind.
+const BEHIND: usize = 256;
+
 /// Writes a recording. Cloning it is cheap and shares it.
 #[derive(Clone)]
-pub struct Recorder(Arc<Mutex<Option<Inner>>>);
+pub struct Recorder {
+    inner: Arc<Mutex<Option<Inner>>>,
+    told: broadcast::Sender<Arc<str>>,
+}
 
 impl Recorder {
     /// Begins a file.
@@ -74,15 +93,28 @@ impl Recorder {
             channels: BTreeMap::new(),
             sequence: 0,
         };
-        Ok(Self(Arc::new(Mutex::new(Some(inner)))))
+        Ok(Self {
+            inner: Arc::new(Mutex::new(Some(inner))),
+            told: broadcast::channel(BEHIND).0,
+        })
     }
 
     /// Adds something as JSON. A recording that cannot go on says so once and ends.
     pub fn put(&self, channel: &'static str, at: Stamp, what: &impl Serialize) {
+        if TOLD.contains(&channel) && self.told.receiver_count() > 0 {
+            let line = serde_json::json!({"channel": channel, "at_ns": at.0, "what": what});
+            // Whoever watched may be gone by now.
+            let _ = self.told.send(line.to_string().into());
+        }
         match serde_json::to_vec(what) {
             Ok(bytes) => self.write(channel, at, &bytes, "json"),
             Err(why) => tracing::warn!("{channel} is not recorded: {why}"),
         }
+    }
+
+    /// What happens from now on, a JSON object each.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<str>> {
+        self.told.subscribe()
     }
 
     /// Adds a decision.
@@ -96,7 +128,7 @@ impl Recorder {
     }
 
     fn write(&self, channel: &'static str, at: Stamp, bytes: &[u8], encoding: &str) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = inner.as_mut()
             && let Err(why) = open.write(channel, at, bytes, encoding)
         {
@@ -112,7 +144,11 @@ impl Recorder {
     ///
     /// It cannot be written, or ended before.
     pub fn finish(&self, may: &[Envelope; 3], missed: u64) -> Result<(), RecordError> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inner = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(mut open) = inner else {
             let why = "the recording ended before the body did; look at the disk".to_owned();
             return Err(RecordError::NotReplayable(why));

@@ -6,4 +6,7 @@ mod device;
 mod messages;
 
 pub use device::{Ros2, Ros2Config};
-pub use messages::{BadMessage, imu, laser_scan, odometry, twist, twist_read};
+pub use messages::{
+    BadMessage, battery, boolean, imu, laser_scan, odometry, people, string, string_read, twist,
+    twist_read,
+};

@@ -10,6 +10,6 @@ mod tests;
 mod voices;
 pub mod world;
 
-pub use physics::{Collision, Readings, STEP, Scene, Simulation};
+pub use physics::{Collision, EDGE_M, Readings, STEP, Scene, Simulation};
 pub use picture::{Canvas, frame, png, terminal};
 pub use voices::Said;

@@ -7,7 +7,7 @@ use std::{
 
 use futures::StreamExt;
 use gpak_kernel::{
-    identity::{History, Prompt, PublicKey, Refusal},
+    identity::{History, Prompt, PublicKey, Refusal, Share, TooSmall, compile},
     model::{ModelError, resilience::backoff},
 };
 use gpak_memory::{IdentityError, IdentityStore};
@@ -61,6 +61,9 @@ pub enum LinkError {
          `gpak identity key` on the core shows"
     )]
     NoKey,
+    /// What is stored does not fit into the window.
+    #[error(transparent)]
+    TooSmall(#[from] TooSmall),
     /// The identity could not be kept.
     #[error(transparent)]
     Store(#[from] IdentityError),
@@ -439,9 +442,6 @@ pub fn stored(store: &IdentityStore, window: u32) -> Result<Option<Told>, LinkEr
         let text = text.to_owned();
         return Ok(Some(Told { version, text }));
     }
-    let share = gpak_kernel::identity::Share::of(window);
-    let told = gpak_kernel::identity::compile(&history.capsule(), share);
-    let told = told.map_err(|why| LinkError::Denied(why.to_string()))?;
-    let text = told.text;
+    let text = compile(&history.capsule(), Share::of(window))?.text;
     Ok(Some(Told { version, text }))
 }

@@ -29,11 +29,13 @@ pub enum NodeError {
     /// Another one has its name.
     #[error(
         "another node is called {0}: give one of the two another name, or, if this is the same one set up \
-         anew, have the core forget {0}"
+         anew, `gpak core forget {0}` on the core"
     )]
     Twice(NodeId),
     /// Its certificate is another one's.
-    #[error("the certificate of this connection is not for the node {0}; have the core enrol {0}")]
+    #[error(
+        "the certificate of this connection is not for the node {0}; `gpak core enrol {0}` on the core makes one"
+    )]
     Certificate(NodeId),
     /// The list of nodes could not be read or written.
     #[error("{}: {why}", path.display())]
@@ -77,10 +79,10 @@ impl AsRef<str> for NodeId {
 /// Which of several nodes of one name it is: random, and made once.
 pub type Instance = [u8; 16];
 
-/// The nodes that a core knows, in a file: the first that comes with a name has it.
+/// The nodes that a core knows, in a file: the first that comes with a name has it. Several processes may have it open.
 pub struct Registry {
     path: PathBuf,
-    known: Mutex<BTreeMap<String, String>>,
+    one: Mutex<()>,
 }
 
 impl Registry {
@@ -89,20 +91,12 @@ impl Registry {
     /// # Errors
     /// If it cannot be read.
     pub fn open(path: &Path) -> Result<Self, NodeError> {
-        let failed = |why: String| NodeError::File {
+        let registry = Self {
             path: path.to_owned(),
-            why,
+            one: Mutex::default(),
         };
-        let known = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|why| failed(format!("it is no list of nodes: {why}")))?,
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(why) => return Err(failed(why.to_string())),
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            known: Mutex::new(known),
-        })
+        registry.read()?;
+        Ok(registry)
     }
 
     /// Who speaks, if nobody else has the name.
@@ -117,18 +111,14 @@ impl Registry {
             return Err(NodeError::NoInstance(id));
         }
         let instance: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(id.as_ref()) {
-            Some(first) if *first == instance => Ok(id),
+        self.change(|known| match known.get(id.as_ref()) {
+            Some(first) if *first == instance => Ok((false, id)),
             Some(_) => Err(NodeError::Twice(id)),
             None => {
-                let mut more = known.clone();
-                more.insert(id.to_string(), instance);
-                self.write(&more)?;
-                *known = more;
-                Ok(id)
+                known.insert(id.to_string(), instance);
+                Ok((true, id))
             }
-        }
+        })
     }
 
     /// Gives a name free. Answers whether somebody had it.
@@ -136,22 +126,51 @@ impl Registry {
     /// # Errors
     /// If the list cannot be written.
     pub fn forget(&self, id: &NodeId) -> Result<bool, NodeError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fewer = known.clone();
-        if fewer.remove(id.as_ref()).is_none() {
-            return Ok(false);
+        self.change(|known| {
+            let was_known = known.remove(id.as_ref()).is_some();
+            Ok((was_known, was_known))
+        })
+    }
+
+    /// Changes the list as it is in the file now, while nobody else does.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(bool, T), NodeError>,
+    ) -> Result<T, NodeError> {
+        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |why: std::io::Error| self.failed(why.to_string());
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
         }
-        self.write(&fewer)?;
-        *known = fewer;
-        Ok(true)
+        let lock = fs::File::create(self.path.with_extension("lock")).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let mut known = self.read()?;
+        let (is_changed, answer) = change(&mut known)?;
+        if is_changed {
+            self.write(&known)?;
+        }
+        Ok(answer)
+    }
+
+    fn read(&self) -> Result<BTreeMap<String, String>, NodeError> {
+        match fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|why| self.failed(format!("it is no list of nodes: {why}"))),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(why) => Err(self.failed(why.to_string())),
+        }
+    }
+
+    fn failed(&self, why: String) -> NodeError {
+        NodeError::File {
+            path: self.path.clone(),
+            why,
+        }
     }
 
     /// Whole, beside its place, and then in it.
     fn write(&self, known: &BTreeMap<String, String>) -> Result<(), NodeError> {
-        let failed = |why: std::io::Error| NodeError::File {
-            path: self.path.clone(),
-            why: why.to_string(),
-        };
+        let failed = |why: std::io::Error| self.failed(why.to_string());
         let bytes = serde_json::to_vec_pretty(known).map_err(|why| failed(why.into()))?;
         let beside = self.path.with_extension("new");
         let mut file = fs::File::create(&beside).map_err(failed)?;
@@ -182,7 +201,10 @@ mod tests {
         registry.admit(Some(&node("scout-1", 1))).unwrap();
         let why = registry.admit(Some(&node("scout-1", 2))).unwrap_err();
         assert!(why.to_string().contains("another node is called scout-1"));
-        assert!(registry.forget(&first).unwrap());
+        // Another process forgets it, and this one knows.
+        let other = Registry::open(&path).unwrap();
+        assert!(other.forget(&first).unwrap());
+        assert!(!registry.forget(&first).unwrap());
         registry.admit(Some(&node("scout-1", 2))).unwrap();
     }
 

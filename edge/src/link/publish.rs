@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ingest,
     node::NodeId,
-    outbox::{Outbox, OutboxError},
+    outbox::{Outbox, OutboxError, Waiting},
     wire::{self, Garbage},
 };
 
@@ -73,6 +73,9 @@ pub async fn keep_on<E: std::fmt::Display>(
 
 /// How long a connection must have held for the next one to be tried at once.
 const LONG: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the last receipt has come.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Why publishing ended.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +206,37 @@ impl Publisher {
             ended = sending => ended,
             ended = receiving => ended,
         }
+    }
+
+    /// Sends what waits and hears receipts until nothing waits any more, NATS is gone, or the time is up. Answers what
+    /// waits still.
+    ///
+    /// # Errors
+    /// If NATS or the outbox does not do what it is asked: then all is kept, and waits.
+    pub async fn flush(&self, url: &str, patience: Duration) -> Result<Waiting, PublishError> {
+        let cancel = CancellationToken::new();
+        let sending = async {
+            let nats = async_nats::connect(url).await.map_err(down)?;
+            self.run(&nats, &cancel).await
+        };
+        let emptied = async {
+            while self.waiting().await?.experiences > 0 {
+                tokio::time::sleep(GLANCE).await;
+            }
+            Ok::<_, PublishError>(())
+        };
+        tokio::select! {
+            biased;
+            ended = emptied => ended?,
+            ended = sending => ended?,
+            () = tokio::time::sleep(patience) => {}
+        }
+        self.waiting().await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, PublishError> {
+        let outbox = Arc::clone(&self.outbox);
+        blocking(move || outbox.waiting()).await
     }
 
     async fn receive(&self, receipt: Option<Received>) -> Result<(), PublishError> {

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use super::{
     certificates,
+    condensing::Condensed,
     node::{NodeError, NodeId, Registry},
     wire,
 };
@@ -84,6 +85,7 @@ struct Inner {
     /// Counts up whenever somebody says that there is something new.
     changed: watch::Sender<u64>,
     stop: watch::Sender<v1::EmergencyStop>,
+    condensed: Condensed,
 }
 
 #[derive(Default)]
@@ -115,6 +117,7 @@ impl Link {
             nodes: Mutex::default(),
             changed: watch::Sender::new(0),
             stop: watch::Sender::new(v1::EmergencyStop::default()),
+            condensed: Condensed::default(),
         })))
     }
 
@@ -190,7 +193,19 @@ impl Link {
         Ok(id)
     }
 
-    async fn history(&self) -> Result<History, Status> {
+    pub(super) fn condensed(&self) -> &Condensed {
+        &self.0.condensed
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.0.pace
+    }
+
+    pub(super) async fn history(&self) -> Result<History, Status> {
         let store = self.0.store.clone();
         let read = tokio::task::spawn_blocking(move || store.history()).await;
         let read = read.map_err(|why| Status::internal(why.to_string()))?;
@@ -214,7 +229,10 @@ impl Link {
         }
         let history = self.history().await?;
         check_place(&history, asked)?;
-        let prompt = Prompt::sign(&self.0.secret, &history, asked.window);
+        let prompt = match self.0.condensed.of(&history, asked.window) {
+            Some(told) => Ok(Prompt::of(&self.0.secret, &history, asked.window, told)),
+            None => Prompt::sign(&self.0.secret, &history, asked.window),
+        };
         let prompt = prompt.map_err(|why: TooSmall| Status::resource_exhausted(why.to_string()))?;
         let injection = wire::injection(&history, &prompt, asked.have, Timestamp::now());
         Ok((injection, history.latest()))
@@ -224,13 +242,17 @@ impl Link {
     async fn next(&self, mut watching: Watching) -> Option<(Result<v1::Update, Status>, Watching)> {
         let beat_at = tokio::time::Instant::now() + self.0.pace.beat;
         loop {
-            if self
-                .latest()
-                .await
-                .is_some_and(|latest| latest != watching.asked.have)
-            {
+            let is_news = |latest: u64| {
+                latest != watching.asked.have
+                    || latest != watching.condensed
+                        && self.0.condensed.is_made(latest, watching.asked.window)
+            };
+            if self.latest().await.is_some_and(is_news) {
                 let said = self.injection(&watching.asked).await;
                 let update = said.map(|(injection, latest)| {
+                    if self.0.condensed.is_made(latest, watching.asked.window) {
+                        watching.condensed = latest;
+                    }
                     watching.asked.have = latest;
                     watching.asked.have_hash.clear();
                     said_of(v1::update::Said::Injection(injection))
@@ -275,6 +297,8 @@ impl Link {
 /// Somebody who watches.
 struct Watching {
     asked: v1::WakeRequest,
+    /// The version whose prompt in fewer words it was sent.
+    condensed: u64,
     changed: watch::Receiver<u64>,
     is_new: bool,
 }
@@ -356,6 +380,7 @@ impl Identity for Link {
         check_place(&self.history().await?, request.get_ref())?;
         let watching = Watching {
             asked: request.into_inner(),
+            condensed: 0,
             changed: self.0.changed.subscribe(),
             is_new: true,
         };

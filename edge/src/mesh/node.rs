@@ -22,15 +22,20 @@ use super::{
     wire::{self, HazardSaid, Presence, Said, What},
 };
 use crate::{
-    body::hal::Stamp,
+    body::{hal::Stamp, telemetry::Telemetry},
     reflex::{
         clock::{after, now, sleep_until},
+        realtime,
         verdict::Hazard,
     },
 };
 
 /// How often a hazard is said again.
 const AGAIN: Duration = Duration::from_millis(250);
+/// A peer that was heard so lately is there.
+const LATELY: Duration = Duration::from_secs(5);
+/// How often a node says how its body is.
+const TELEMETRY: Duration = Duration::from_millis(500);
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -58,6 +63,7 @@ struct Voice {
     sequence: AtomicU64,
     warnings: Mutex<Vec<Warning>>,
     presence: Mutex<Presence>,
+    telemetry: Mutex<Option<Telemetry>>,
 }
 
 /// A node, until it is dropped.
@@ -78,18 +84,20 @@ impl Node {
     pub fn join(config: &MeshConfig, on_news: OnNews) -> Result<Self, MeshError> {
         let failed = |why: zenoh::Error| MeshError::Network(why.to_string());
         let key = config.secret()?;
-        let session = zenoh::open(network(&config.listen, &config.connect).map_err(failed)?)
+        let network = network(&config.listen, &config.connect).and_then(low_latency);
+        let session = zenoh::open(network.map_err(failed)?)
             .wait()
             .map_err(failed)?;
         let heard = Arc::new(Mutex::new(Heard {
-            watch: Watch::new(&config.trusted),
+            watch: Watch::new(key.public(), &config.trusted),
             on_news,
         }));
-        for subject in ["swarm/hazards/**", "swarm/presence/*"] {
+        for subject in ["swarm/hazards/**", "swarm/presence/*", "swarm/telemetry/*"] {
             let heard = heard.clone();
             session
                 .declare_subscriber(subject)
                 .callback(move |sample| {
+                    RAISED.with(|()| {});
                     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
                     heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes());
                 })
@@ -110,6 +118,7 @@ impl Node {
             sequence: AtomicU64::new(0),
             warnings: Mutex::default(),
             presence: Mutex::new(presence),
+            telemetry: Mutex::default(),
         });
         let stop = Arc::new(AtomicBool::new(false));
         let (speaking, told) = (voice.clone(), stop.clone());
@@ -162,10 +171,33 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner) = presence;
     }
 
+    /// How its body is, from now on; peers are told twice a second.
+    pub fn measures(&self, telemetry: Telemetry) {
+        let mut told = self
+            .voice
+            .telemetry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *told = Some(telemetry);
+    }
+
     /// What is known of the peers.
     pub fn peers(&self) -> Vec<Peer> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.watch.peers().cloned().collect()
+    }
+
+    /// How many peers were heard lately.
+    pub fn visible(&self, now: Stamp) -> u32 {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |peer: &&Peer| peer.heard.is_some_and(|at| at.age(now) < LATELY);
+        heard
+            .watch
+            .peers()
+            .filter(lately)
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX)
     }
 
     /// How many messages came from nobody who is trusted.
@@ -185,6 +217,12 @@ impl Drop for Node {
     }
 }
 
+thread_local! {
+    /// A thread of the network's that hears is in the real-time class from its first message on, where that is
+    /// granted: what a peer warns of does not wait behind ordinary work.
+    static RAISED: () = drop(realtime::enter(realtime::HEARERS));
+}
+
 impl Heard {
     fn take(&mut self, subject: &str, bytes: &[u8]) {
         let time = now();
@@ -195,7 +233,7 @@ impl Heard {
                 let name = name.map_or_else(String::new, Peer::called);
                 (self.on_news)(&all, is_new.then_some((name.as_str(), &hazard)));
             }
-            Ok(News::Presence) => {}
+            Ok(News::Presence | News::Telemetry) => {}
             Err(refusal) => tracing::debug!("a message on {subject} is refused: {refusal}"),
         }
     }
@@ -232,7 +270,8 @@ impl Voice {
 
     fn repeat(&self, stop: &AtomicBool) {
         let subject = wire::presence(&self.key.public());
-        let (mut next, mut beat) = (now(), now());
+        let measured = wire::telemetry(&self.key.public());
+        let (mut next, mut beat, mut measure) = (now(), now(), now());
         while !stop.load(Ordering::Acquire) {
             let time = now();
             let warnings = {
@@ -251,6 +290,18 @@ impl Voice {
                     .unwrap_or_else(PoisonError::into_inner)
                     .clone();
                 self.say(&subject, What::Presence(presence), Priority::Data);
+            }
+            if time >= measure {
+                measure = after(time, TELEMETRY);
+                let telemetry = self
+                    .telemetry
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let telemetry = telemetry.clone();
+                if let Some(telemetry) = telemetry {
+                    let what = What::Telemetry(Box::new(telemetry));
+                    self.say(&measured, what, Priority::DataLow);
+                }
             }
             next = after(next, AGAIN).max(now());
             sleep_until(next);
@@ -275,6 +326,15 @@ pub(crate) fn network(listen: &[String], connect: &[String]) -> zenoh::Result<ze
         network.insert_json5("connect/timeout_ms", "0")?;
         network.insert_json5("connect/exit_on_failure", "false")?;
     }
+    Ok(network)
+}
+
+/// Peers of ours write to the network from the thread that speaks, in place of one more that would first have to
+/// wake up; others are spoken to in the usual way. A peer that hangs is dropped when its lease ends, long before
+/// its messages of at most [`wire::LONGEST`] bytes would fill what the system holds for it.
+fn low_latency(mut network: zenoh::Config) -> zenoh::Result<zenoh::Config> {
+    network.insert_json5("transport/unicast/qos/enabled", "false")?;
+    network.insert_json5("transport/unicast/lowlatency", "true")?;
     Ok(network)
 }
 

@@ -5,9 +5,12 @@ use proptest::prelude::*;
 
 use super::{
     watch::{MOST_HAZARDS, News, Refusal, Watch},
-    wire::{Envelope, HazardSaid, Presence, Said, What, hazards, presence, seal},
+    wire::{Envelope, HazardSaid, Presence, Said, What, hazards, presence, seal, telemetry},
 };
-use crate::{body::hal::Stamp, reflex::verdict::HazardKind};
+use crate::{
+    body::{hal::Stamp, telemetry::Telemetry},
+    reflex::verdict::{HazardKind, Severity},
+};
 
 const NOW: Stamp = Stamp(1_000_000_000_000);
 const UNIX: u64 = 1_800_000_000_000;
@@ -49,7 +52,10 @@ fn later(ms: u64) -> Stamp {
 }
 
 fn watch() -> Watch {
-    Watch::new(&[key(1).public(), key(2).public()])
+    Watch::new(
+        key(8).public(),
+        &[key(1).public(), key(2).public(), key(8).public()],
+    )
 }
 
 const CLIFF: &str = "swarm/hazards/cliff";
@@ -223,4 +229,54 @@ proptest! {
             prop_assert!(hazard.until <= later(30_000));
         }
     }
+}
+
+#[test]
+fn what_a_node_says_itself_is_no_peers() {
+    let mut watch = watch();
+    let own = seal(&key(8), &said(5, 1, What::Hazard(hazard(3.0, 500)))).unwrap();
+    let refused = watch.hear(CLIFF, &own, NOW, UNIX);
+    assert_eq!(refused, Err(Refusal::Own));
+    assert_eq!((watch.peers().count(), watch.strangers()), (2, 0));
+    assert!(watch.hazards(NOW).is_empty());
+}
+
+#[test]
+fn a_peer_says_how_its_body_is_on_its_own_subject_in_bounded_words() {
+    let mut watch = watch();
+    let mut measured = Telemetry {
+        odometry: None,
+        odometry_age_ms: None,
+        imu: None,
+        battery: Some(0.5),
+        contact: None,
+        nearest_m: Some(1.5),
+        motors: Default::default(),
+        severity: Severity::Stop,
+        causes: vec!["cliff\u{7}".to_owned(); 100],
+        latched: false,
+        realtime: true,
+        decisions: 7,
+        missed: 0,
+        reflexes_age_ms: Some(1),
+    };
+    let sealed = |sequence, telemetry: &Telemetry| {
+        let what = What::Telemetry(Box::new(telemetry.clone()));
+        seal(&key(1), &said(5, sequence, what)).unwrap()
+    };
+    let subject = telemetry(&key(1).public());
+    let others = telemetry(&key(2).public());
+    let refused = watch.hear(&others, &sealed(1, &measured), NOW, UNIX);
+    assert_eq!(refused, Err(Refusal::Subject));
+    let news = watch.hear(&subject, &sealed(2, &measured), NOW, UNIX);
+    assert_eq!(news, Ok(News::Telemetry));
+    let first = watch.peers().next().unwrap();
+    let told = watch.peers().find_map(|peer| peer.telemetry.clone());
+    let (at, told) = told.unwrap_or_else(|| panic!("{first:?}"));
+    assert_eq!((at, told.causes.len()), (NOW, 32));
+    assert_eq!(told.causes[0], "cliff");
+    // What is longer than a message may be is not read at all.
+    measured.causes = vec!["x".repeat(4000); 2];
+    let long = watch.hear(&subject, &sealed(3, &measured), NOW, UNIX);
+    assert_eq!(long, Err(Refusal::Unreadable));
 }

@@ -5,14 +5,19 @@ use std::{collections::BTreeMap, time::Duration};
 use gpak_kernel::identity::PublicKey;
 
 use super::wire::{
-    Envelope, HazardSaid, LONGEST, PURPOSE, Presence, Said, What, hazards, presence,
+    Envelope, HazardSaid, LONGEST, PURPOSE, Presence, Said, What, hazards, presence, telemetry,
 };
-use crate::{body::hal::Stamp, reflex::verdict::Hazard};
+use crate::{
+    body::{hal::Stamp, telemetry::Telemetry},
+    reflex::verdict::Hazard,
+};
 
 /// A hazard holds for so long at most without being said again.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(30);
 /// A peer's hazards that hold at one time, at most.
 pub const MOST_HAZARDS: usize = 16;
+/// Of what holds a peer's body, so many causes are kept.
+const MOST_CAUSES: usize = 32;
 /// Messages of a peer: so many at once, and so many a second.
 const BURST: f64 = 40.0;
 const PER_SECOND: f64 = 20.0;
@@ -25,6 +30,9 @@ pub enum Refusal {
     /// It cannot be read.
     #[error("unreadable")]
     Unreadable,
+    /// It is our own, as the network gave it back.
+    #[error("our own")]
+    Own,
     /// Its sender is not among the trusted.
     #[error("of a stranger")]
     Stranger,
@@ -58,6 +66,8 @@ pub enum News {
     Hazard(Hazard, bool),
     /// A peer lives.
     Presence,
+    /// A peer said how its body is.
+    Telemetry,
 }
 
 /// What is known of a peer.
@@ -67,6 +77,8 @@ pub struct Peer {
     pub key: PublicKey,
     /// What it said of itself last.
     pub presence: Option<Presence>,
+    /// How its body was when it said so last, and when that was.
+    pub telemetry: Option<(Stamp, Box<Telemetry>)>,
     /// When it was heard last.
     pub heard: Option<Stamp>,
     /// What of it was refused, by reason.
@@ -81,17 +93,19 @@ pub struct Peer {
 /// Knows the peers and their hazards.
 #[derive(Clone, Debug)]
 pub struct Watch {
+    own: PublicKey,
     peers: BTreeMap<String, Peer>,
     strangers: u64,
 }
 
 impl Watch {
-    /// Of those who are trusted.
-    pub fn new(trusted: &[PublicKey]) -> Self {
-        let peers = trusted.iter().map(|key| {
+    /// Of those who are trusted, for the node with that key: it is no peer of itself.
+    pub fn new(own: PublicKey, trusted: &[PublicKey]) -> Self {
+        let peers = trusted.iter().filter(|key| **key != own).map(|key| {
             let peer = Peer {
                 key: *key,
                 presence: None,
+                telemetry: None,
                 heard: None,
                 refused: BTreeMap::new(),
                 epoch: 0,
@@ -103,6 +117,7 @@ impl Watch {
             (key.to_string(), peer)
         });
         Self {
+            own,
             peers: peers.collect(),
             strangers: 0,
         }
@@ -143,6 +158,9 @@ impl Watch {
             self.strangers = self.strangers.saturating_add(1);
             return Err(Refusal::Unreadable);
         };
+        if envelope.from == self.own {
+            return Err(Refusal::Own);
+        }
         let Some(peer) = self.peers.get_mut(&envelope.from.to_string()) else {
             self.strangers = self.strangers.saturating_add(1);
             return Err(Refusal::Stranger);
@@ -202,6 +220,7 @@ impl Peer {
         let wanted = match &said.what {
             What::Hazard(hazard) => hazards(hazard.kind),
             What::Presence(_) => presence(&self.key),
+            What::Telemetry(_) => telemetry(&self.key),
         };
         if subject != wanted {
             return Err(Refusal::Subject);
@@ -220,6 +239,14 @@ impl Peer {
             What::Presence(said) => {
                 self.presence = Some(bounded(said));
                 Ok(News::Presence)
+            }
+            What::Telemetry(mut said) => {
+                said.causes.truncate(MOST_CAUSES);
+                for cause in &mut said.causes {
+                    *cause = short(cause, 40);
+                }
+                self.telemetry = Some((now, said));
+                Ok(News::Telemetry)
             }
         }
     }
@@ -270,13 +297,12 @@ fn is_same(one: &Hazard, other: &Hazard) -> bool {
     form(one) == form(other)
 }
 
+fn short(text: &str, most: usize) -> String {
+    let shown = text.chars().filter(|c| !c.is_control());
+    shown.take(most).collect()
+}
+
 fn bounded(mut presence: Presence) -> Presence {
-    let short = |text: &str, most: usize| -> String {
-        text.chars()
-            .filter(|c| !c.is_control())
-            .take(most)
-            .collect()
-    };
     presence.name = short(&presence.name, 40);
     presence.mode = short(&presence.mode, 20);
     presence

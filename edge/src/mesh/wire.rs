@@ -6,7 +6,10 @@
 use gpak_kernel::identity::{PublicKey, SecretKey, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::{body::hal::Pose, reflex::verdict::HazardKind};
+use crate::{
+    body::{hal::Pose, telemetry::Telemetry},
+    reflex::verdict::HazardKind,
+};
 
 /// What signatures are made for.
 pub const PURPOSE: &str = "gpak.mesh.1";
@@ -46,6 +49,8 @@ pub enum What {
     Hazard(HazardSaid),
     /// That the peer lives.
     Presence(Presence),
+    /// How its body is.
+    Telemetry(Box<Telemetry>),
 }
 
 /// A danger, as it is said.
@@ -99,4 +104,9 @@ pub fn hazards(kind: HazardKind) -> String {
 /// The subject of a peer's heartbeats.
 pub fn presence(peer: &PublicKey) -> String {
     format!("swarm/presence/{peer}")
+}
+
+/// The subject of what a peer's body measures.
+pub fn telemetry(peer: &PublicKey) -> String {
+    format!("swarm/telemetry/{peer}")
 }

@@ -139,6 +139,14 @@ impl Tree {
         &self.name
     }
 
+    /// Its leaves, in the order in which they are written: what each is called, whether it is an action, and
+    /// what it is told.
+    pub fn leaves(&self) -> Vec<(&str, bool, &Args)> {
+        let mut leaves = Vec::new();
+        self.root.leaves(&mut leaves);
+        leaves
+    }
+
     /// Goes on with it. A tree that ended stays so until it is cancelled.
     pub fn tick(&mut self, leaves: &mut dyn Leaves) -> Status {
         if let Some(ended) = self.ended {
@@ -205,6 +213,22 @@ impl Node {
                 true => Status::Success,
                 false => Status::Failure,
             },
+        }
+    }
+
+    fn leaves<'a>(&'a self, into: &mut Vec<(&'a str, bool, &'a Args)>) {
+        match self {
+            Self::Sequence(nodes, _) | Self::Fallback(nodes, _) => {
+                nodes.iter().for_each(|node| node.leaves(into));
+            }
+            Self::Parallel(nodes, _) => nodes.iter().for_each(|(node, _)| node.leaves(into)),
+            Self::Not(node)
+            | Self::Always(node)
+            | Self::Retry(node, ..)
+            | Self::Repeat(node, ..)
+            | Self::Within(node, ..) => node.leaves(into),
+            Self::Action(leaf, _) => into.push((&leaf.name, true, &leaf.args)),
+            Self::Condition(leaf) => into.push((&leaf.name, false, &leaf.args)),
         }
     }
 

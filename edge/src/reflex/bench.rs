@@ -20,15 +20,20 @@ mod cadence;
 mod hardware;
 mod parent;
 mod rules;
+mod swarm;
 
 pub use parent::parent;
+
+/// The file in the bench's folder with what the measured processes said: they are started and killed by the
+/// hundred, and what they say of it would bury the findings.
+pub const SAID: &str = "said";
 
 /// What to measure, and how.
 #[derive(Clone, Debug)]
 pub struct Bench {
     /// The program whose `reflexd` is measured: gpak itself.
     pub program: PathBuf,
-    /// A folder for the configuration and the latch.
+    /// A folder for the configuration, the latch, and what the processes say ([`SAID`]).
     pub folder: PathBuf,
     /// How long each loop runs, and for how long stops are measured.
     pub duration: Duration,
@@ -43,7 +48,7 @@ pub enum BenchError {
     #[error(transparent)]
     Board(#[from] BoardError),
     /// The reflexes did not start.
-    #[error("the reflexes did not start; what they said is above")]
+    #[error("the reflexes did not start")]
     NotStarted,
     /// What should stop did not, within seconds.
     #[error("{0} did not come within five seconds")]
@@ -87,7 +92,7 @@ pub struct Finding {
     pub p999_us: f64,
     /// The longest.
     pub max_us: f64,
-    /// How many were missed, of a loop.
+    /// How many were missed, of a loop, or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
     /// What it must reach.
@@ -210,6 +215,7 @@ fn all(bench: &Bench, found: &mut impl FnMut(&Finding)) -> Result<(), BenchError
         measure(&|| cadence::cadence(bench, hertz))?;
     }
     measure(&|| hardware::sample_to_stop(bench, 360))?;
+    measure(&|| swarm::hazard_to_stop(bench))?;
     for death in hardware::DEATHS {
         measure(&|| hardware::death_to_stop(bench, death))?;
     }

@@ -55,6 +55,10 @@ pub struct ReflexConfig {
     /// How fast the body may move where the system grants no real-time class.
     #[serde(default = "default_degraded")]
     pub degraded_mps: f32,
+    /// How long an idle processor may take to wake up, in microseconds, where the system lets it be chosen: with
+    /// 0 it never falls asleep, which takes the most power and is the soonest.
+    #[serde(default)]
+    pub wake_us: u32,
     /// The body.
     pub body: Body,
     /// What is near.
@@ -72,7 +76,7 @@ pub struct ReflexConfig {
     pub battery: Option<Charge>,
     /// Bumper and cliff sensor, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contact: Option<Watch>,
+    pub contact: Option<Touch>,
     /// Where the body may be: the corners of an area of the map, in order. Empty is anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fence_m: Vec<[f32; 2]>,
@@ -173,6 +177,17 @@ pub struct ScanWatch {
 pub struct Watch {
     /// How often it does. After three times that it is stale.
     pub period_ms: u32,
+}
+
+/// Bumper and cliff sensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Touch {
+    /// How often they say something.
+    pub period_ms: u32,
+    /// How far before the body the cliff sensor sees the floor end. Left out, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cliff_m: Option<f32>,
 }
 
 /// The inertial sensor, and how far the body may lean.
@@ -295,6 +310,7 @@ impl ReflexConfig {
             motor_ms: default_motor(),
             parent_ms: default_parent(),
             degraded_mps: default_degraded(),
+            wake_us: 0,
             body: Body {
                 front_m: 0.18,
                 back_m: 0.18,
@@ -328,7 +344,10 @@ impl ReflexConfig {
                 low: 0.2,
                 empty: 0.05,
             }),
-            contact: Some(Watch { period_ms: 20 }),
+            contact: Some(Touch {
+                period_ms: 20,
+                cliff_m: None,
+            }),
             fence_m: Vec::new(),
             sources: Sources::default(),
         }

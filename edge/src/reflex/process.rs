@@ -123,6 +123,7 @@ pub fn run(
     let log = log.transpose()?.map(BufWriter::new);
     let tick = config.tick();
     let cap = config.degraded_mps;
+    let wake_us = config.wake_us;
     let drive = BoardDrive::new(&board, Duration::from_millis(u64::from(config.motor_ms)))?;
     let reflexes = Reflexes::new(config, session, epoch, held);
     let mut cycle = Cycle::new(board.clone(), reflexes, drive)?;
@@ -136,7 +137,14 @@ pub fn run(
     signals.realtime.store(realtime.is_ok(), Ordering::Release);
     let locked = realtime::lock_memory();
     cycle.set_locked(locked.is_ok());
-    say_start(tick, cap, held, &realtime, &locked);
+    // Kept until the loop has ended.
+    let awake = realtime::stay_awake(i32::try_from(wake_us).unwrap_or(i32::MAX));
+    let granted = Granted {
+        realtime: realtime.as_ref().map(drop),
+        locked: locked.as_ref().map(drop),
+        awake: awake.as_ref().map(drop),
+    };
+    say_start(tick, cap, held, granted);
     let keeper = Keeper {
         decisions: board.decisions().from_now(),
         signals: Arc::clone(&signals),
@@ -153,6 +161,7 @@ pub fn run(
         why: std::io::Error::other(why),
     })?;
     cycle.run(&signals, ticked);
+    drop(awake);
     signals.stop.store(true, Ordering::Release);
     keeper.thread().unpark();
     // What it has left to write; a panic there is no reason to end otherwise here.
@@ -182,21 +191,28 @@ pub fn session_from_stdin() -> Result<SessionKey, StartError> {
     Ok(SessionKey::from_bytes(bytes))
 }
 
-fn say_start(
-    tick: Duration,
-    cap: f32,
-    held: bool,
-    realtime: &std::io::Result<()>,
-    locked: &std::io::Result<()>,
-) {
-    let yes = |granted: &std::io::Result<()>| match granted {
+/// What the system grants.
+struct Granted<'a> {
+    realtime: Result<(), &'a std::io::Error>,
+    locked: Result<(), &'a std::io::Error>,
+    awake: Result<(), &'a std::io::Error>,
+}
+
+fn say_start(tick: Duration, cap: f32, held: bool, granted: Granted<'_>) {
+    let yes = |granted: Result<(), &std::io::Error>| match granted {
         Ok(()) => "granted".to_owned(),
         Err(why) => format!("not granted ({why})"),
     };
+    let Granted {
+        realtime,
+        locked,
+        awake,
+    } = granted;
     eprintln!(
-        "gpak reflexd: a tick every {tick:?}; SCHED_FIFO {}; locked memory {}",
+        "gpak reflexd: a tick every {tick:?}; SCHED_FIFO {}; locked memory {}; processors that wake up soon {}",
         yes(realtime),
-        yes(locked)
+        yes(locked),
+        yes(awake)
     );
     if realtime.is_err() {
         say_degraded(cap);

@@ -19,7 +19,7 @@ use rustix::thread::futex;
 
 use super::{
     arbiter::Record,
-    clock::timespec,
+    clock::{now, timespec},
     command::{Release, Signed, Source},
 };
 use crate::body::hal::{Battery, Contact, Imu, Odometry, Stamp, Stamped};
@@ -250,7 +250,7 @@ impl Board {
         wait(&self.layout().motor_bell.0, seen, until);
     }
 
-    pub(super) fn ring_motor(&self) {
+    pub(crate) fn ring_motor(&self) {
         ring(&self.layout().motor_bell.0);
     }
 
@@ -275,12 +275,15 @@ fn ring(bell: &AtomicU32) {
 }
 
 fn wait(bell: &AtomicU32, seen: u32, until: Stamp) {
-    // Woken, interrupted, too late or rung before: all of them mean to look again.
-    let _ = futex::wait_bitset(
-        bell,
-        futex::Flags::empty(),
-        seen,
-        Some(&timespec(until)),
-        NonZeroU32::MAX,
-    );
+    // Who rings counts first and wakes then, so that the wake of a ring that was seen already may come late.
+    while bell.load(Ordering::Acquire) == seen && now() < until {
+        // Woken, interrupted, too late or rung before: all of them mean to look again.
+        let _ = futex::wait_bitset(
+            bell,
+            futex::Flags::empty(),
+            seen,
+            Some(&timespec(until)),
+            NonZeroU32::MAX,
+        );
+    }
 }

@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod drivers;
 mod link;
 mod python;
 mod ros2;

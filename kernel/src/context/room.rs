@@ -1,10 +1,11 @@
 //! How the window is shared out, in tokens as far as they can be counted without the model.
 
-use super::{READ_HISTORY, recalled, shorten};
+use super::{READ_HISTORY, asked, recalled, shorten};
 use crate::{
     event::{RunSpec, Setup},
     model::{Message, ModelProfile, Request, step},
     run::State,
+    strategy,
     tool::{Control, ToolSpec},
 };
 
@@ -61,7 +62,13 @@ impl Room {
         let window = known.map_or(window, |known| window.min(known));
         let (tokens, window) = (window as usize, window as usize);
         let request = tokens / 4 * 3;
-        let fixed = tools_size(&setup.tools, &setup.model)
+        let tools: Vec<ToolSpec> = setup
+            .tools
+            .iter()
+            .filter(|tool| asked::for_it(tool, state))
+            .cloned()
+            .collect();
+        let fixed = tools_size(&tools, &setup.model)
             + in_tokens(setup.instructions.len())
             + TOKENS_A_MESSAGE;
         let recalled = recalled::told(state.recalled_first());
@@ -170,16 +177,14 @@ pub(super) fn in_bytes(tokens: usize) -> usize {
     tokens.saturating_sub(TOKENS_A_MESSAGE) * BYTES_A_TOKEN
 }
 
-/// The tools that a model is offered: [`READ_HISTORY`] only once there is something to read, and asking
-/// only where somebody is there to answer.
-pub(super) fn offered(
-    tools: &[ToolSpec],
-    attended: bool,
-    something_is_left_out: bool,
-) -> Vec<ToolSpec> {
+/// The tools that a model is offered: [`READ_HISTORY`] only once there is something to read, asking only
+/// where somebody is there to answer, a choice of how to work only if it is able to make one, and what few tasks need only where the task speaks of it.
+pub(super) fn offered(setup: &Setup, spec: &RunSpec, state: &State) -> Vec<ToolSpec> {
     let offered = |tool: &&ToolSpec| {
-        (something_is_left_out || tool.name != READ_HISTORY)
-            && (attended || tool.control != Some(Control::Ask))
+        (state.compaction.is_some() || tool.name != READ_HISTORY)
+            && (spec.attended || tool.control != Some(Control::Ask))
+            && (tool.control != Some(Control::Strategy) || strategy::is_able(&setup.model))
+            && asked::for_it(tool, state)
     };
-    tools.iter().filter(offered).cloned().collect()
+    setup.tools.iter().filter(offered).cloned().collect()
 }

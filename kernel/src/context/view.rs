@@ -65,8 +65,7 @@ impl<'a> View<'a> {
 
     /// The tools that the model is offered now.
     pub(super) fn tools(&self) -> Vec<ToolSpec> {
-        let attended = self.spec.attended;
-        room::offered(&self.setup.tools, attended, self.state.compaction.is_some())
+        room::offered(self.setup, self.spec, self.state)
     }
 
     /// Tokens of the request.

@@ -101,7 +101,7 @@ pub fn compile(capsule: &Capsule, share: Share) -> Result<Told, TooSmall> {
         .filter(|item| item.is_shown())
         .collect();
     let (mut told, mut more): (Vec<_>, Vec<_>) = shown.iter().partition(|item| item.pinned);
-    let must = context::in_tokens(write(capsule, &told).len());
+    let must = context::in_tokens(write(capsule, texts(&told)).len());
     if must > share.must {
         return Err(TooSmall {
             needs: must,
@@ -112,20 +112,24 @@ pub fn compile(capsule: &Capsule, share: Share) -> Result<Told, TooSmall> {
     for item in more {
         told.push(item);
         told.sort_by_key(|item| item.id);
-        if context::in_tokens(write(capsule, &told).len()) > share.all {
+        if context::in_tokens(write(capsule, texts(&told)).len()) > share.all {
             told.retain(|other| other.id != item.id);
         }
     }
     let is_told = |id: ItemId| told.iter().any(|item| item.id == id);
     let ids = capsule.learned.iter().map(|item| item.id);
     Ok(Told {
-        text: write(capsule, &told),
+        text: write(capsule, texts(&told)),
         left_out: ids.filter(|id| !is_told(*id)).collect(),
     })
 }
 
+fn texts<'t>(told: &[&'t Learned]) -> impl Iterator<Item = &'t str> {
+    told.iter().map(|item| item.text.as_str())
+}
+
 /// The template.
-fn write(capsule: &Capsule, told: &[&Learned]) -> String {
+pub(super) fn write<'t>(capsule: &'t Capsule, learnt: impl Iterator<Item = &'t str>) -> String {
     let core = &capsule.core;
     let mut text = format!("You are {}.", one_line(&core.name));
     let mut part = |title: &str, body: String| {
@@ -143,20 +147,21 @@ fn write(capsule: &Capsule, told: &[&Learned]) -> String {
         rules.collect(),
     );
     part("Your mission: ", capsule.mission.trim().to_owned());
-    let list = |texts: &mut dyn Iterator<Item = &String>| {
+    let list = |texts: &mut dyn Iterator<Item = &str>| {
         let lines = texts.map(|text| format!("\n- {}", one_line(text)));
         lines.collect::<String>()
     };
-    part("Constraints:", list(&mut capsule.constraints.iter()));
     part(
-        "What you have learnt:",
-        list(&mut told.iter().map(|item| &item.text)),
+        "Constraints:",
+        list(&mut capsule.constraints.iter().map(String::as_str)),
     );
+    let mut learnt = learnt;
+    part("What you have learnt:", list(&mut learnt));
     text
 }
 
 /// A text that is one line, so that it cannot pass itself off as another part.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -167,6 +172,11 @@ impl Prompt {
     /// If what is never left out does not fit.
     pub fn sign(secret: &SecretKey, history: &History, window: u32) -> Result<Self, TooSmall> {
         let told = compile(&history.capsule(), Share::of(window))?;
+        Ok(Self::of(secret, history, window, told))
+    }
+
+    /// Signs what the latest version says to a model with such a window.
+    pub fn of(secret: &SecretKey, history: &History, window: u32, told: Told) -> Self {
         let statement = Statement {
             identity: history.identity(),
             key: history.key(),
@@ -177,10 +187,10 @@ impl Prompt {
             left_out: told.left_out,
         };
         let signature = secret.sign(PURPOSE, &canonical::bytes(&statement));
-        Ok(Self {
+        Self {
             statement,
             signature,
-        })
+        }
     }
 
     /// Checks a prompt that somebody sent, for a receiver who knows the identity by its name and its key and

@@ -88,22 +88,15 @@ fn request(model: &dyn Model, told: &[Episode], label: Label) -> Request {
 }
 
 fn tool() -> ToolSpec {
-    ToolSpec {
-        name: "keep_facts".to_owned(),
-        description: "Write the facts down.".to_owned(),
-        input: json!({
-            "type": "object",
-            "properties": {"facts": {
-                "type": "array",
-                "maxItems": FACTS,
-                "items": {"type": "string", "maxLength": LONGEST},
-            }},
-            "required": ["facts"],
-            "additionalProperties": false,
-        }),
-        effect: Effect::Pure,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
-    }
+    ToolSpec::taking(
+        "keep_facts",
+        "Write the facts down.",
+        json!({"facts": {
+            "type": "array",
+            "maxItems": FACTS,
+            "items": {"type": "string", "maxLength": LONGEST},
+        }}),
+        &["facts"],
+        Effect::Pure,
+    )
 }

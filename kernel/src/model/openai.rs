@@ -245,14 +245,13 @@ impl Model for OpenAi {
 /// A request with two tools of which these are barred.
 #[cfg(test)]
 fn barring(barred: &[&str]) -> Request {
-    let tool = |name: &str| crate::tool::ToolSpec {
-        name: name.to_owned(),
-        description: String::new(),
-        input: serde_json::json!({"type": "object"}),
-        effect: crate::tool::Effect::Pure,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
+    let tool = |name: &str| {
+        crate::tool::ToolSpec::new(
+            name,
+            String::new(),
+            serde_json::json!({"type": "object"}),
+            crate::tool::Effect::Pure,
+        )
     };
     Request {
         messages: Vec::new(),

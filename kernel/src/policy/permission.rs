@@ -124,15 +124,7 @@ mod tests {
     use serde_json::json;
 
     fn tool(name: &str, effect: Effect) -> ToolSpec {
-        ToolSpec {
-            name: name.into(),
-            description: String::new(),
-            input: json!({}),
-            effect,
-            resumable: false,
-            control: None,
-            asks_with: Vec::new(),
-        }
+        ToolSpec::new(name, String::new(), json!({}), effect)
     }
 
     fn rule(access: Access, rule: Value) -> Rule {

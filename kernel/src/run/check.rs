@@ -87,15 +87,7 @@ pub fn forbidden(
     permissions: &Permissions,
     tool: Option<&ToolSpec>,
 ) -> Option<String> {
-    let unknown = ToolSpec {
-        name: TOOL.to_owned(),
-        description: String::new(),
-        input: json!({}),
-        effect: Effect::Irreversible,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
-    };
+    let unknown = ToolSpec::new(TOOL, String::new(), json!({}), Effect::Irreversible);
     let tool = tool.unwrap_or(&unknown);
     let denied = checks
         .iter()

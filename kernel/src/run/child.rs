@@ -7,17 +7,15 @@
 //!
 //! After each of its steps the child's use is charged to its parent ([`Event::ChildCharged`]), and its
 //! budget is never more than what its parent has left. Its permissions are its parent's, its tools some
-//! of its parent's, and it asks the same human. It has no say in its parent's checks.
+//! of its parent's, and it asks the same human. It has no say in its parent's checks. Who the agent is, it is told
+//! as its parent is: what changes takes effect at its next step.
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    DriveError, Driver, Ended, Machine, Resumption,
-    driver::{Drive, with_made},
-};
+use super::{DriveError, Driver, Ended, Machine, Resumption, calling::with_made, driver::Drive};
 use crate::{
     context::READ_HISTORY,
     entry::{Entry, Head},
@@ -69,6 +67,7 @@ impl Default for Delegate {
             resumable: true,
             control: Some(Control::Delegate),
             asks_with: Vec::new(),
+            observes: false,
         })
     }
 }
@@ -224,7 +223,12 @@ impl Drive<'_> {
             toolbox,
             human: self.driver.human.clone(),
             clock: self.driver.clock.clone(),
-            instructions: self.driver.instructions.clone(),
+            // Who the agent is may have changed since the driver was made.
+            instructions: match &self.machine.state().setup {
+                Some(setup) => setup.instructions.clone(),
+                None => self.driver.instructions.clone(),
+            },
+            introduced: self.introduced.clone(),
             repository: self.driver.repository.clone(),
             remembering: self.driver.remembering.clone(),
             stop: self.driver.stop.clone(),
@@ -305,6 +309,7 @@ impl Drive<'_> {
     ) -> Result<Result<CallOutcome, PauseReason>, DriveError> {
         let ended = loop {
             let mut drive = self.seat(child);
+            drive.heed().await?;
             let step = drive.step().await;
             let left = (drive.machine, drive.head);
             child.leave(left);
@@ -372,6 +377,7 @@ impl Drive<'_> {
             driver: &child.driver,
             run: child.run,
             toolbox: with_made(child.driver.toolbox.clone(), made),
+            introduced: child.driver.introduced.clone(),
             machine: std::mem::replace(&mut child.machine, Machine::fold([])),
             head: child.head,
             observer: &mut *self.observer,

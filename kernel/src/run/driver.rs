@@ -4,34 +4,30 @@
 //! journaled before it is made. Everything here may be dropped at any await; the run then goes on from
 //! its journal.
 
-use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
-use jiff::Timestamp;
-use tokio::sync::mpsc;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    calling::with_made,
     check,
     machine::{Machine, Next, Waiting},
     nested,
+    ports::{Answer, Clock, Human, Introduced, Observer},
     remembering::Remembering,
-    state::{State, show},
 };
 use crate::{
     context::Repository,
     entry::{Entry, Head},
-    event::{
-        CallOutcome, Choice, Decision, Event, Origin, Outcome, PauseReason, Requested, RunId,
-        RunSpec, Setup,
-    },
+    event::{CallOutcome, Choice, Event, Origin, Outcome, PauseReason, Requested, RunId, RunSpec},
     journal::{Journal, JournalError},
     label::Label,
     model::{Delta, Deltas, Model, ModelError, Request},
     policy::{Budget, Permissions},
     strategy,
-    tool::{Call, Made, Tool, ToolContext, ToolError, ToolOutput, Toolbox},
+    tool::{Call, ToolContext, ToolOutput, Toolbox},
 };
 
 /// Takes runs from where their journal stands to where they end or wait.
@@ -48,79 +44,14 @@ pub struct Driver {
     pub clock: Arc<dyn Clock>,
     /// The system prompt.
     pub instructions: String,
+    /// Who the agent is from now on, where that can change while runs go on: what is new takes effect at the next step.
+    pub introduced: Option<watch::Receiver<Introduced>>,
     /// What the workspace's repository says of itself.
     pub repository: Repository,
     /// What is remembered of other runs, if anything is to be.
     pub remembering: Option<Remembering>,
     /// Stops the driver, cleanly, at whatever it waits for.
     pub stop: CancellationToken,
-}
-
-/// Somebody who can be asked.
-#[async_trait]
-pub trait Human: Send + Sync {
-    /// Asks for what the run waits for; `preview` shows what a call would change. None if nobody
-    /// answers now: the run then waits.
-    async fn ask(&self, waiting: &Waiting, preview: Option<&str>) -> Option<Answer>;
-
-    /// What somebody said to the run meanwhile, unasked, in order. Looked for between two steps.
-    fn said(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// What became known to the run meanwhile from elsewhere (a sensor, a peer), and from where: it
-    /// informs, and authorises nothing. Looked for between two steps.
-    fn noticed(&self) -> Vec<(String, Label)> {
-        Vec::new()
-    }
-}
-
-/// What somebody answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// To an approval or a call in doubt, with a note for the model.
-    Decision(Decision, String),
-    /// To a question, or the next message of a conversation.
-    Text(String),
-}
-
-/// There is nobody.
-pub struct Nobody;
-
-#[async_trait]
-impl Human for Nobody {
-    async fn ask(&self, _: &Waiting, _: Option<&str>) -> Option<Answer> {
-        None
-    }
-}
-
-/// What time it is.
-pub trait Clock: Send + Sync {
-    /// Now, UTC.
-    fn now(&self) -> Timestamp;
-}
-
-/// The machine's own clock.
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-}
-
-/// Looks on as a run is driven.
-pub trait Observer: Send {
-    /// An entry was appended; `state` is what is known of the run with it.
-    fn entry(&mut self, entry: &Entry, state: &State);
-    /// The mind is at work.
-    fn delta(&mut self, delta: Delta<'_>);
-}
-
-/// Nobody looks on.
-impl Observer for () {
-    fn entry(&mut self, _: &Entry, _: &State) {}
-    fn delta(&mut self, _: Delta<'_>) {}
 }
 
 struct Watched<'a>(&'a mut dyn Observer);
@@ -317,6 +248,8 @@ pub(super) struct Drive<'a> {
     pub(super) observer: &'a mut dyn Observer,
     /// The driver's tools, and those that the run made.
     pub(super) toolbox: Toolbox,
+    /// Looked at between two steps.
+    pub(super) introduced: Option<watch::Receiver<Introduced>>,
 }
 
 impl<'a> Drive<'a> {
@@ -334,6 +267,7 @@ impl<'a> Drive<'a> {
             machine,
             head: entries.last().map_or(Head::EMPTY, Entry::head),
             observer,
+            introduced: driver.introduced.clone(),
         }
     }
 
@@ -344,13 +278,42 @@ impl<'a> Drive<'a> {
             let noticed = human.noticed().into_iter();
             let noticed = noticed.map(|(text, from)| Event::MessageReceived { text, from });
             let said = human.said().into_iter().map(self::said);
-            let heard: Vec<Event> = noticed.chain(said).collect();
+            let heard = noticed.chain(said).chain(self.changed());
+            let heard: Vec<Event> = heard.collect();
             if !heard.is_empty() && self.machine.state().outcome.is_none() {
                 self.commit(heard).await?;
             }
             if let Some(ended) = self.step().await? {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// Who the agent is, if that is not what the run was told last.
+    fn changed(&mut self) -> Option<Event> {
+        let setup = self.machine.state().setup.as_ref()?;
+        let introduced = self.introduced.as_mut()?;
+        // Whoever said so may be gone; what was said last holds.
+        if !introduced.has_changed().unwrap_or(false) {
+            return None;
+        }
+        let Introduced {
+            version,
+            instructions,
+        } = introduced.borrow_and_update().clone();
+        (setup.instructions != instructions).then_some(Event::IdentityChanged {
+            version,
+            instructions,
+        })
+    }
+
+    /// Journals that the agent is another one, where that was said and the run is not over.
+    pub(super) async fn heed(&mut self) -> Result<(), DriveError> {
+        match self.changed() {
+            Some(changed) if self.machine.state().outcome.is_none() => {
+                self.commit(vec![changed]).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -399,61 +362,6 @@ impl<'a> Drive<'a> {
             self.observer.entry(entry, self.machine.state());
         }
         Ok(())
-    }
-
-    pub(super) async fn take_on(&mut self, resumption: Resumption) -> Result<(), DriveError> {
-        let state = self.machine.state();
-        if state.outcome.is_some() {
-            return Ok(());
-        }
-        if let Some(spec) = &state.spec {
-            check_workspace(&spec.workspace)?;
-        }
-        let asked = match (&state.setup, &state.spec) {
-            (None, Some(spec)) => Some(spec.task.clone()),
-            _ => resumption.message.clone(),
-        };
-        let recalled = match asked {
-            Some(asked) => self.recalled(&asked).await,
-            None => None,
-        };
-        let state = self.machine.state();
-        let mut tools = self.driver.toolbox.specs();
-        if let Some(spec) = &state.spec {
-            tools.extend(strategy::tools(spec, &self.driver.toolbox));
-        }
-        for made in &state.made {
-            show(&mut tools, made);
-        }
-        let mut setup = Setup {
-            instructions: self.driver.instructions.clone(),
-            tools,
-            model: self.driver.model.profile().clone(),
-            repository: self.driver.repository.clone(),
-        };
-        if let Some(before) = &state.setup {
-            let (now, then) = (&mut setup.repository, &before.repository);
-            now.files.clone_from(&then.files);
-            now.contents.clone_from(&then.contents);
-        }
-        let is_new = state.setup.is_none();
-        let event = match &state.setup {
-            None => Event::RunStarted { setup },
-            Some(before) => Event::RunResumed {
-                budget: resumption.budget,
-                permissions: resumption.permissions,
-                attended: resumption.attended,
-                setup: (*before != setup).then(|| Box::new(setup)),
-            },
-        };
-        let mut events = vec![event];
-        events.extend(resumption.message.map(said));
-        events.extend(recalled);
-        if is_new {
-            // What is remembered of the task comes before what is said besides.
-            events.sort_by_key(|event| matches!(event, Event::MessageReceived { .. }));
-        }
-        self.commit(events).await
     }
 
     async fn think(&mut self, request: Request, after_ms: u64) -> Result<(), DriveError> {
@@ -591,70 +499,6 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// With the tools that a run made. One that cannot be had is gone when it is called.
-pub(super) fn with_made(mut toolbox: Toolbox, all: &[Made]) -> Toolbox {
-    for made in all {
-        let maker = toolbox.get(&made.by).cloned();
-        match maker.map(|maker| maker.open_made(made)) {
-            Some(Ok(tool)) => toolbox = toolbox.with_made(tool),
-            Some(Err(why)) => tracing::warn!("the tool {} is gone: {why}", made.spec.name),
-            None => tracing::warn!("the tool {} is gone, as {} is", made.spec.name, made.by),
-        }
-    }
-    toolbox
-}
-
-/// Makes one call and says what came of it. A tool that panics is an error to the model.
-pub(super) async fn make(
-    tool: Option<Arc<dyn Tool>>,
-    call: Call,
-    context: &ToolContext,
-) -> Vec<Event> {
-    let start = std::time::Instant::now();
-    let result = match &tool {
-        None => Err(ToolError::Rejected("the tool is gone".to_owned())),
-        Some(tool) => AssertUnwindSafe(tool.call(&call, context))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                Err(ToolError::Rejected(format!(
-                    "{} crashed; use another way",
-                    call.name
-                )))
-            }),
-    };
-    let mut from = Label::Tool(call.name.clone());
-    let mut made = None;
-    let (outcome, fatal) = match result {
-        Ok(mut output) => {
-            made = output.made.take();
-            if let Some(label) = &output.label {
-                from = label.clone();
-            }
-            (CallOutcome::Done { output }, None)
-        }
-        Err(ToolError::Rejected(message)) => (CallOutcome::Failed { message }, None),
-        Err(ToolError::Unknown(message)) => (CallOutcome::Unknown { message }, None),
-        Err(ToolError::Fatal(message)) => {
-            let reason = PauseReason::Tool {
-                message: message.clone(),
-            };
-            (CallOutcome::Failed { message }, Some(reason))
-        }
-    };
-    let id = call.id;
-    let made = made.map(|made| Event::ToolMade { call: id, made });
-    let finished = Event::ToolFinished {
-        call: id,
-        tool: call.name,
-        outcome,
-        from,
-        ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    let pause = fatal.map(|reason| Event::RunPaused { reason });
-    made.into_iter().chain([finished]).chain(pause).collect()
-}
-
 /// What a user says.
 pub(super) fn said(text: String) -> Event {
     let from = Label::User;
@@ -672,7 +516,7 @@ fn time_left(machine: &Machine) -> Duration {
     left.unwrap_or(YEAR).min(YEAR)
 }
 
-fn check_workspace(path: &Path) -> Result<(), DriveError> {
+pub(super) fn check_workspace(path: &Path) -> Result<(), DriveError> {
     let why = match std::fs::read_dir(path) {
         Ok(_) => return Ok(()),
         Err(why) => why.to_string(),

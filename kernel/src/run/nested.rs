@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Machine, driver::make};
+use super::{Machine, calling::make};
 use crate::{
     event::{CallOutcome, Event},
     model::{CallId, ToolCall},

@@ -8,7 +8,7 @@ use crate::{
     entry::canonical,
     event::{CallOutcome, Refusal},
     model::{CallId, ToolCall},
-    tool::Effect,
+    tool::{Effect, ToolSpec},
 };
 
 /// Repetitions in a row after which the way of working changes.
@@ -33,8 +33,10 @@ pub struct Progress {
     pub was_sent_back: bool,
     /// Tools of the calls that were refused, one after the other, because they had been made before.
     barred: BTreeSet<String>,
-    /// Counts the calls that may have changed the world.
+    /// Counts the calls that may have changed the world, or showed that it did.
     epoch: u32,
+    /// Whether a call may have changed the world.
+    changed: bool,
     seen: BTreeMap<String, Seen>,
 }
 
@@ -43,6 +45,24 @@ struct Seen {
     id: CallId,
     epoch: u32,
     result: blake3::Hash,
+    /// Whether it did all that it was to do.
+    is_done: bool,
+}
+
+/// What a tool's calls are like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nature {
+    effect: Effect,
+    observes: bool,
+}
+
+impl From<&ToolSpec> for Nature {
+    fn from(tool: &ToolSpec) -> Self {
+        Self {
+            effect: tool.effect,
+            observes: tool.observes,
+        }
+    }
 }
 
 impl Progress {
@@ -52,9 +72,16 @@ impl Progress {
         (seen.epoch == self.epoch).then_some(seen.id)
     }
 
+    /// The earlier call that was the same and did what it was to do, if no other changed the world or showed
+    /// another one since.
+    pub fn done_before(&self, call: &ToolCall) -> Option<CallId> {
+        let seen = self.seen.get(&key(call))?;
+        (seen.is_done && seen.epoch == self.epoch).then_some(seen.id)
+    }
+
     /// Whether any call may have changed the world.
     pub fn changed_anything(&self) -> bool {
-        self.epoch > 0
+        self.changed
     }
 
     /// Tools that the next reply had better not call: it was told that it made the call before, and a
@@ -67,7 +94,7 @@ impl Progress {
         &mut self,
         id: CallId,
         call: &ToolCall,
-        effect: Option<Effect>,
+        tool: Option<Nature>,
         outcome: &CallOutcome,
     ) {
         if let CallOutcome::Refused {
@@ -79,7 +106,7 @@ impl Progress {
             self.barred.insert(call.name.clone());
             return;
         }
-        let is_change = effect.is_some_and(|effect| effect != Effect::Pure);
+        let is_change = tool.is_some_and(|tool| tool.effect != Effect::Pure);
         match outcome {
             CallOutcome::Refused {
                 by: Refusal::Unfinished,
@@ -89,16 +116,23 @@ impl Progress {
             CallOutcome::Done { .. } if is_change => self.failed_change = None,
             _ => {}
         }
-        let changes = outcome.is_done() && is_change;
-        self.epoch += u32::from(changes);
+        let result = blake3::hash(outcome.text().as_bytes());
+        let idle = matches!(outcome, CallOutcome::Done { output } if output.idle);
+        let changes = outcome.is_done() && is_change && !idle;
+        let is_same = |before: &Seen| before.result == result;
+        let is_news = tool.is_some_and(|tool| tool.observes)
+            && outcome.is_done()
+            && !self.seen.get(&key(call)).is_some_and(is_same);
+        self.changed |= changes;
+        self.epoch += u32::from(changes || is_news);
         let seen = Seen {
             id,
             epoch: self.epoch,
-            result: blake3::hash(outcome.text().as_bytes()),
+            result,
+            is_done: matches!(outcome, CallOutcome::Done { output } if !output.goes_on),
         };
-        let result = seen.result;
         let before = self.seen.insert(key(call), seen);
-        if before.is_some_and(|before| before.result == result) {
+        if before.as_ref().is_some_and(is_same) {
             self.repeats += 1;
         } else {
             self.repeats = 0;
@@ -154,6 +188,13 @@ mod tests {
         }
     }
 
+    fn nature(effect: Effect) -> Option<Nature> {
+        Some(Nature {
+            effect,
+            observes: false,
+        })
+    }
+
     const ID: CallId = CallId { reply: 1, index: 0 };
 
     #[test]
@@ -161,13 +202,62 @@ mod tests {
         let mut progress = Progress::default();
         let read = call("read_file", json!({"path": "./a", "from": 1}));
         assert_eq!(progress.repetition_of(&read), None);
-        progress.finished(ID, &read, Some(Effect::Pure), &done("x"));
+        progress.finished(ID, &read, nature(Effect::Pure), &done("x"));
         let same = call("read_file", json!({"from": 1, "path": " a"}));
         assert_eq!(progress.repetition_of(&same), Some(ID));
 
         let write = call("write_file", json!({"path": "a"}));
-        progress.finished(ID, &write, Some(Effect::Reversible), &done("wrote"));
+        progress.finished(ID, &write, nature(Effect::Reversible), &done("wrote"));
         assert_eq!(progress.repetition_of(&same), None);
+    }
+
+    #[test]
+    fn a_call_that_did_its_work_is_done_until_another_changes_something() {
+        let mut progress = Progress::default();
+        let (say, go) = (
+            call("say", json!({"text": "hi"})),
+            call("go_to", json!({"x_m": 1})),
+        );
+        let effect = nature(Effect::Idempotent);
+        let failed = CallOutcome::Failed {
+            message: "nobody heard it".into(),
+        };
+        progress.finished(ID, &say, effect, &failed);
+        assert_eq!(progress.done_before(&say), None, "it did not work");
+        progress.finished(ID, &say, effect, &done("heard"));
+        assert_eq!(progress.done_before(&say), Some(ID));
+        let mut stopped = ToolOutput::text("stopped on the way");
+        stopped.goes_on = true;
+        let stopped = CallOutcome::Done { output: stopped };
+        progress.finished(ID, &go, effect, &stopped);
+        assert_eq!(progress.done_before(&go), None, "it goes on from there");
+        assert_eq!(progress.done_before(&say), None, "the body has moved");
+    }
+
+    #[test]
+    fn what_changed_nothing_is_no_change_and_what_shows_another_world_is_one() {
+        let mut progress = Progress::default();
+        let named = |name| call(name, json!({}));
+        let effect = nature(Effect::Idempotent);
+        progress.finished(ID, &named("say"), effect, &done("heard"));
+        let mut there = ToolOutput::text("is there already");
+        there.idle = true;
+        let there = CallOutcome::Done { output: there };
+        progress.finished(ID, &named("go_to"), effect, &there);
+        assert_eq!(progress.done_before(&named("say")), Some(ID));
+        assert_eq!(progress.done_before(&named("go_to")), Some(ID));
+
+        let observes = Some(Nature {
+            effect: Effect::Pure,
+            observes: true,
+        });
+        progress.finished(ID, &named("look"), observes, &done("nobody"));
+        assert_eq!(progress.done_before(&named("go_to")), None);
+        progress.finished(ID, &named("go_to"), effect, &there);
+        progress.finished(ID, &named("look"), observes, &done("nobody"));
+        assert_eq!(progress.done_before(&named("go_to")), Some(ID));
+        progress.finished(ID, &named("look"), observes, &done("Ana, 2 m ahead"));
+        assert_eq!(progress.done_before(&named("go_to")), None);
     }
 
     #[test]
@@ -182,15 +272,15 @@ mod tests {
             by: Refusal::Repetition,
             message: String::new(),
         };
-        progress.finished(ID, &list, Some(Effect::Pure), &done("a"));
-        progress.finished(ID, &list, Some(Effect::Pure), &again);
+        progress.finished(ID, &list, nature(Effect::Pure), &done("a"));
+        progress.finished(ID, &list, nature(Effect::Pure), &again);
         assert_eq!(barred(&progress), ["list_files"]);
-        progress.finished(ID, &search, Some(Effect::Pure), &again);
+        progress.finished(ID, &search, nature(Effect::Pure), &again);
         assert_eq!(barred(&progress), ["list_files", "search_files"]);
         progress.finished(
             ID,
             &call("read_file", json!({})),
-            Some(Effect::Pure),
+            nature(Effect::Pure),
             &done("b"),
         );
         assert_eq!(barred(&progress), Vec::<String>::new());
@@ -201,7 +291,7 @@ mod tests {
         let mut progress = Progress::default();
         let test = call("run_command", json!({"command": "cargo test"}));
         for (result, repeats) in [("2 failed", 0), ("2 failed", 1), ("1 failed", 0)] {
-            progress.finished(ID, &test, Some(Effect::Irreversible), &done(result));
+            progress.finished(ID, &test, nature(Effect::Irreversible), &done(result));
             assert_eq!(progress.repeats, repeats, "after {result}");
         }
     }

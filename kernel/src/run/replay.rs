@@ -100,6 +100,7 @@ impl Replay {
             | Event::Compensated { .. }
             | Event::MemoryRecalled { .. }
             | Event::ToolMade { .. }
+            | Event::IdentityChanged { .. }
             | Event::NestedCalled { .. }
             | Event::Unknown(_) => true,
             Event::MessageReceived { from, .. } => *from != Label::Own,

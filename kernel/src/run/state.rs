@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{own::OwnCall, progress::Progress};
+use super::{
+    own::OwnCall,
+    progress::{Nature, Progress},
+};
 use crate::{
     context::told_of_recalled,
     entry::{Entry, Head},
@@ -229,6 +232,11 @@ impl State {
         match &entry.event {
             Event::RunCreated { spec } => self.spec = Some(spec.clone()),
             Event::RunStarted { setup } => self.set_up(setup),
+            Event::IdentityChanged { instructions, .. } => {
+                if let Some(setup) = &mut self.setup {
+                    setup.instructions.clone_from(instructions);
+                }
+            }
             Event::ToolMade { made, .. } => self.tool_made(made),
             Event::MessageReceived { text, from } => {
                 // What is written while it is paused, somebody beside it notes.
@@ -624,13 +632,13 @@ impl State {
         // That a child did not do its part is no change of the run's own that is missing.
         let counts =
             |tool: &&ToolSpec| outcome.is_done() || tool.control != Some(Control::Delegate);
-        let effect = tool.filter(counts).map(|tool| tool.effect);
+        let nature = tool.filter(counts).map(Nature::from);
         let is_act = tool.is_some_and(|tool| tool.control.is_none_or(|it| it == Control::Delegate));
         if outcome.is_done() && is_act {
             self.work.succeeded(id);
         }
         if let Some(call) = &call {
-            self.progress.finished(id, call, effect, outcome);
+            self.progress.finished(id, call, nature, outcome);
         }
         // Open calls belong to the last reply, and nothing but notes comes behind it.
         let results = self.turns.iter_mut().rev().find_map(|turn| match turn {

@@ -31,21 +31,17 @@ pub(super) fn spec(tools: &[ToolSpec], searches: bool) -> Option<ToolSpec> {
         .map(|(strategy, _)| json!(strategy))
         .collect();
     Some(ToolSpec {
-        name: TOOL.to_owned(),
-        description: format!(
-            "Say first how you will do the task. {}.",
-            explained.join("; ")
-        ),
-        input: json!({
-            "type": "object",
-            "properties": {"strategy": {"type": "string", "enum": names}},
-            "required": ["strategy"],
-            "additionalProperties": false,
-        }),
-        effect: Effect::Pure,
-        resumable: false,
         control: Some(Control::Strategy),
-        asks_with: Vec::new(),
+        ..ToolSpec::taking(
+            TOOL,
+            format!(
+                "Say first how you will do the task. {}.",
+                explained.join("; ")
+            ),
+            json!({"strategy": {"type": "string", "enum": names}}),
+            &["strategy"],
+            Effect::Pure,
+        )
     })
 }
 

@@ -52,20 +52,15 @@ pub(crate) fn is_possible(spec: &RunSpec, toolbox: &Toolbox) -> bool {
 /// The tool by which the model says which try is the best.
 pub(super) fn judge() -> ToolSpec {
     ToolSpec {
-        name: "choose_best".to_owned(),
-        description:
+        control: Some(Control::Best),
+        ..ToolSpec::taking(
+            "choose_best",
             "Say which of several tries of the task is the best. Only when you are shown them."
                 .to_owned(),
-        input: json!({
-            "type": "object",
-            "properties": {"best": {"type": "integer", "enum": (1..=WAYS).collect::<Vec<_>>()}},
-            "required": ["best"],
-            "additionalProperties": false,
-        }),
-        effect: Effect::Pure,
-        resumable: false,
-        control: Some(Control::Best),
-        asks_with: Vec::new(),
+            json!({"best": {"type": "integer", "enum": (1..=WAYS).collect::<Vec<_>>()}}),
+            &["best"],
+            Effect::Pure,
+        )
     }
 }
 

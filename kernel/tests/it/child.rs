@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gpak_kernel::{
     entry::Entry,
     event::{CallOutcome, Event, Outcome, PauseReason, RunId},
     model::{CallId, scripted::Line},
     policy::{Budget, Permissions},
-    run::{Answer, DriveError, Ended, Machine, Resumption, Status, child::Delegate, replay},
+    run::{
+        Answer, DriveError, Ended, Introduced, Machine, Resumption, Status, child::Delegate, replay,
+    },
+    tool::{Call, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
 };
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::world::{RUN, World, task, yes};
+use crate::world::{RUN, World, spec, task, yes};
 
 const FIRST: CallId = CallId { reply: 1, index: 0 };
 
@@ -86,6 +91,63 @@ async fn a_child_does_its_part_and_its_parent_gets_the_answer_and_the_bill() {
     };
     let both = tokens(&entries) + tokens(&world.entries().await);
     assert_eq!(parent.state().spent.tokens, both);
+}
+
+/// A tool with which the agent becomes another one.
+struct Rename {
+    spec: ToolSpec,
+    says: watch::Sender<Introduced>,
+}
+
+#[async_trait]
+impl Tool for Rename {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, _: &Call, _: &ToolContext) -> Result<ToolOutput, ToolError> {
+        self.says.send_replace(Introduced {
+            version: 2,
+            instructions: "You are Ada.".into(),
+        });
+        Ok(ToolOutput::text("renamed"))
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_changes_while_a_child_is_at_work_holds_from_its_next_step_on_and_for_its_parent()
+ {
+    let (says, hears) = watch::channel(Introduced {
+        version: 1,
+        instructions: "Be brief.".into(),
+    });
+    let rename = Rename {
+        spec: spec("rename", Effect::Pure, false, None),
+        says,
+    };
+    let mut world = world(vec![
+        when("the part", call("rename", "child")),
+        when("renamed", call("look", "child")),
+        when("did child", finish("found it")),
+        delegate(json!({"task": "the part"})),
+        when("found it", finish("ok")),
+    ])
+    .with([Arc::new(rename) as _]);
+    world.driver.introduced = Some(hears);
+    assert_eq!(world.run(task(yes(), false)).await, completed("ok"));
+    for (run, replies_before) in [(RUN.child(FIRST), 1), (RUN, 1)] {
+        let entries = entries(&world, run).await;
+        replay::check(&entries).unwrap();
+        let is_change =
+            |entry: &Entry| matches!(entry.event, Event::IdentityChanged { version: 2, .. });
+        let is_reply = |entry: &&Entry| matches!(entry.event, Event::ModelReplied { .. });
+        assert_eq!(entries.iter().filter(|entry| is_change(entry)).count(), 1);
+        let at = entries.iter().position(is_change).unwrap();
+        let before = entries[..at].iter().filter(is_reply).count();
+        assert_eq!(before, replies_before, "of {run}: {entries:?}");
+        let setup = Machine::fold(&entries).state().setup.clone().unwrap();
+        assert_eq!(setup.instructions, "You are Ada.");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use gpak_kernel::{
     entry::{Entry, Head},
     event::{CallOutcome, Event, PauseReason, PlanItem, PlanStatus, RunSpec, Setup},
     label::Label,
-    model::{CallId, Message, ModelError, ModelProfile, Reply, Request, ToolCall},
+    model::{CallId, Message, ModelError, ModelProfile, Reply, Request, ToolCall, step::blocks},
     run::{Machine, Next, State},
     tool::{Control, Effect, ToolOutput, ToolSpec},
 };
@@ -416,6 +416,68 @@ fn history_is_offered_once_something_is_left_out() {
         window: None,
     };
     assert_eq!(event, nothing_replaced);
+}
+
+/// The first request of a run of a small model that is shown more files than fit.
+fn first_request(text: &str, makes_tools: bool) -> Run {
+    let takes = |name: &str, media: &str| ToolSpec {
+        input: json!({
+            "type": "object",
+            "properties": {"text": {"type": "string", "contentMediaType": media}},
+            "required": ["text"],
+        }),
+        ..spec(name, Effect::Idempotent, false, None)
+    };
+    let repository = Repository {
+        contents: "one more line\n".repeat(4_000),
+        ..Repository::default()
+    };
+    let mut setup = setup(8_000, 1, repository, false);
+    setup
+        .tools
+        .insert(0, takes("run_script", "text/javascript"));
+    if makes_tools {
+        setup.tools.push(takes("make_tool", blocks::DEFINITION));
+    }
+    let mut run = Run::new(
+        RunSpec {
+            task: text.into(),
+            ..task(yes(), false)
+        },
+        setup,
+    );
+    run.on(&mut |_| done("ok"));
+    run
+}
+
+#[test]
+fn a_tool_that_makes_tools_is_offered_where_the_user_asks_for_one_and_no_other_task_is_the_longer()
+{
+    let request = |run: &Run| run.last.clone().unwrap();
+    let offers = |run: &Run| {
+        request(run)
+            .tools
+            .iter()
+            .any(|tool| tool.name == "make_tool")
+    };
+    let other = first_request("List the tools in the shed.", true);
+    assert!(!offers(&other));
+    let without = first_request("List the tools in the shed.", false);
+    assert_eq!(request(&other), request(&without), "to the byte");
+
+    let mut asked = first_request("Make a tool that adds.", true);
+    assert!(offers(&asked));
+    let ends = |run: &Run| {
+        request(run)
+            .choices()
+            .iter()
+            .any(|tool| tool.name == "finish")
+    };
+    assert!(!ends(&asked), "first something is done");
+    let call = ("run_script", json!({"text": "print(1)"}));
+    asked.reply(said("I look.", &[call]));
+    asked.on(&mut |_| done("1"));
+    assert!(offers(&asked) && ends(&asked));
 }
 
 #[test]

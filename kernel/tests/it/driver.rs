@@ -1,12 +1,17 @@
 use std::time::Duration;
 
 use gpak_kernel::{
+    entry::Entry,
     event::{CallOutcome, Decision, Event, Origin, Outcome, PauseReason, Refusal, RunId, Strategy},
     journal::JournalError,
     label::Label,
     model::{Message, ModelError, ToolCall, scripted::Line},
     policy::{Access, Budget, Permissions, Rule},
-    run::{Answer, DriveError, Ended, Machine, Next, Resumption, Status, replay},
+    run::{
+        Answer, DriveError, Ended, Human, Introduced, Machine, Next, Resumption, Status, Waiting,
+        replay,
+    },
+    tool::ToolSpec,
 };
 use serde_json::json;
 
@@ -308,6 +313,48 @@ async fn a_repetition_is_told_to_a_small_model_but_not_shown_as_a_reply_and_the_
     assert!(request.sampling.temperature > 0.0);
 }
 
+/// What becomes of the second of two calls that are the same, by a model of that kind; `change` is made to the
+/// tools before.
+async fn made_twice(call_made: Line, native: bool, change: impl Fn(&mut ToolSpec)) -> Next {
+    let world = World::new(vec![call_made.clone(), call_made, finish("ok")]);
+    world.run(task(yes(), false)).await;
+    let mut entries = world.entries().await;
+    for entry in &mut entries {
+        if let Event::RunStarted { setup } = &mut entry.event {
+            setup.model.native_tools = native;
+            setup.tools.iter_mut().for_each(&change);
+        }
+    }
+    let replied = |entry: &Entry| matches!(entry.event, Event::ModelReplied { .. });
+    let second = entries.iter().enumerate().filter(|(_, one)| replied(one));
+    let (second, _) = second.take(2).last().unwrap();
+    Machine::fold(&entries[..=second]).next()
+}
+
+#[tokio::test]
+async fn a_small_model_does_not_make_an_idempotent_call_again_that_did_its_work() {
+    let as_it_is = |_: &mut ToolSpec| {};
+    match made_twice(call("set", "a"), false, as_it_is).await {
+        Next::Record(events) => {
+            assert_eq!(refused(&events)[0].0, Refusal::Repetition);
+            assert!(refused(&events)[0].1.contains("its result was:\ndid a"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Others know what they do; nor is it so with what is not idempotent, did not work, or hangs on a world
+    // that changes by itself.
+    let observes = |tool: &mut ToolSpec| tool.observes = true;
+    for next in [
+        made_twice(call("set", "a"), true, as_it_is).await,
+        made_twice(call("save", "a"), false, as_it_is).await,
+        made_twice(call("send", "a"), false, as_it_is).await,
+        made_twice(call("set", "a"), false, observes).await,
+        made_twice(call("look", "a"), false, observes).await,
+    ] {
+        assert!(matches!(next, Next::Act(_)), "{next:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_passing_failure_of_the_mind_is_tried_again_and_a_lasting_one_pauses() {
     let malformed = || ModelError::Malformed {
@@ -606,4 +653,101 @@ async fn watching_a_run_shows_every_entry_once_and_ends_with_it() {
         .unwrap();
     let watched: Vec<_> = watched.into_iter().map(|entry| entry.unwrap()).collect();
     assert_eq!(watched, world.entries().await);
+}
+
+/// Says who the agent is from now on, at the second look between two steps.
+struct Renamer {
+    looks: std::sync::atomic::AtomicU32,
+    says: tokio::sync::watch::Sender<Introduced>,
+}
+
+#[async_trait::async_trait]
+impl Human for Renamer {
+    async fn ask(&self, _: &Waiting, _: Option<&str>) -> Option<Answer> {
+        None
+    }
+
+    fn noticed(&self) -> Vec<(String, Label)> {
+        if self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            self.says.send_replace(Introduced {
+                version: 2,
+                instructions: "You are Ada.".into(),
+            });
+        }
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_changes_in_mid_run_holds_from_the_next_step_on_and_is_an_event() {
+    let mut world = World::new(vec![call("look", "a"), finish("done")]);
+    let (says, hears) = tokio::sync::watch::channel(Introduced {
+        version: 1,
+        instructions: "Be brief.".into(),
+    });
+    world.driver.introduced = Some(hears);
+    world.driver.human = std::sync::Arc::new(Renamer {
+        looks: Default::default(),
+        says,
+    });
+    assert_eq!(world.run(task(yes(), false)).await, completed("done"));
+    let entries = world.entries().await;
+    let is_change = |event: &Event| matches!(event, Event::IdentityChanged { version: 2, .. });
+    let changes: Vec<usize> = (0..entries.len())
+        .filter(|at| is_change(&entries[*at].event))
+        .collect();
+    let [at] = changes[..] else {
+        panic!("{entries:?}");
+    };
+    let is_reply = |event: &Event| matches!(event, Event::ModelReplied { .. });
+    let replies = |entries: &[gpak_kernel::entry::Entry]| {
+        let replies = entries.iter().filter(|entry| is_reply(&entry.event));
+        replies.count()
+    };
+    assert_eq!((replies(&entries[..at]), replies(&entries[at..])), (1, 1));
+    // What the model was asked next, it was asked as the new one.
+    let second = entries.iter().rposition(|entry| is_reply(&entry.event));
+    let Next::Think { request, .. } = Machine::fold(&entries[..second.unwrap()]).next() else {
+        panic!("it does not think");
+    };
+    let Message::System { text } = &request.messages[0] else {
+        panic!("{:?}", request.messages);
+    };
+    assert!(text.starts_with("You are Ada."), "{text}");
+}
+
+/// A body that notices something between any two steps.
+struct Ear;
+
+#[async_trait::async_trait]
+impl Human for Ear {
+    async fn ask(&self, _: &Waiting, _: Option<&str>) -> Option<Answer> {
+        None
+    }
+
+    fn noticed(&self) -> Vec<(String, Label)> {
+        let from = Label::Tool("microphone".into());
+        vec![("heard: \"help me\"".into(), from)]
+    }
+}
+
+#[tokio::test]
+async fn what_is_noticed_behind_an_answer_does_not_open_the_run_again() {
+    for last in [finish("done"), Line::text("done")] {
+        let mut world = World::new(vec![call("look", "a"), last]);
+        world.driver.human = std::sync::Arc::new(Ear);
+        assert_eq!(world.run(task(yes(), false)).await, completed("done"));
+    }
+    // A call that it was sent back for is still one to be made in another way.
+    let lines = vec![
+        call("save", "reject"),
+        finish("saved"),
+        finish("it cannot be"),
+    ];
+    let mut world = World::new(lines);
+    world.driver.human = std::sync::Arc::new(Ear);
+    assert_eq!(
+        world.run(task(yes(), false)).await,
+        completed("it cannot be")
+    );
 }

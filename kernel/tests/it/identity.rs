@@ -1,5 +1,6 @@
 //! Who the agent is: capsules, their histories, and what is refused.
 
+mod condense;
 mod history;
 mod mind;
 mod prompt;

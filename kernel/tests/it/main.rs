@@ -14,6 +14,7 @@ mod context;
 mod conversation;
 mod driver;
 mod identity;
+mod nested;
 mod properties;
 mod strategy;
 mod world;

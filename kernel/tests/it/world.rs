@@ -35,18 +35,19 @@ pub fn spec(name: &str, effect: Effect, resumable: bool, control: Option<Control
         _ => "what",
     };
     ToolSpec {
-        name: name.into(),
-        description: format!("Does {name}."),
-        input: json!({
-            "type": "object",
-            "properties": {property: {"type": "string"}},
-            "required": [property],
-            "additionalProperties": false
-        }),
-        effect,
         resumable,
         control,
-        asks_with: Vec::new(),
+        ..ToolSpec::new(
+            name,
+            format!("Does {name}."),
+            json!({
+                "type": "object",
+                "properties": {property: {"type": "string"}},
+                "required": [property],
+                "additionalProperties": false
+            }),
+            effect,
+        )
     }
 }
 
@@ -146,6 +147,7 @@ impl World {
             instructions: "Be brief.".into(),
             repository: Default::default(),
             remembering: None,
+            introduced: None,
             stop: CancellationToken::new(),
         };
         Self {

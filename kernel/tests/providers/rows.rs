@@ -104,6 +104,7 @@ async fn drive(model: OpenAi, steps: u32, result: &str) -> (Vec<Event>, Ended) {
         stop: Default::default(),
         repository: gpak_kernel::context::Repository::default(),
         remembering: None,
+        introduced: None,
     };
     let spec = RunSpec {
         task: "do it".into(),

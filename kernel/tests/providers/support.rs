@@ -32,13 +32,8 @@ impl Deltas for Heard {
 
 pub fn tool(name: &str, input: Value, control: Option<Control>) -> ToolSpec {
     ToolSpec {
-        name: name.to_owned(),
-        description: format!("Does {name}."),
-        input,
-        effect: Effect::Pure,
-        resumable: false,
         control,
-        asks_with: Vec::new(),
+        ..ToolSpec::new(name, format!("Does {name}."), input, Effect::Pure)
     }
 }
 

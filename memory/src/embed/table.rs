@@ -72,6 +72,26 @@ impl StaticEmbedder {
         self.0.tokens(text).unwrap_or_default()
     }
 
+    /// The vectors of all tokens in the order of their numbers, each to a scale of its own.
+    pub(crate) fn rows(&self) -> &'static [i8] {
+        self.0.rows
+    }
+
+    /// The vector of a token by its number.
+    pub(crate) fn row(&self, token: u32) -> Option<&'static [i8]> {
+        self.0.row(token)
+    }
+
+    /// The vector of a word that is a token.
+    pub(crate) fn row_of(&self, word: &str) -> Option<&'static [i8]> {
+        self.row(self.0.model.token_to_id(word)?)
+    }
+
+    /// The letters of a token.
+    pub(crate) fn token(&self, number: u32) -> Option<String> {
+        self.0.model.id_to_token(number)
+    }
+
     /// The words that are tokens, the common ones first.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words: Vec<(String, u32)> = self.0.model.get_vocab().into_iter().collect();
@@ -103,6 +123,11 @@ impl Table {
         })
     }
 
+    fn row(&self, token: u32) -> Option<&'static [i8]> {
+        let start = token as usize * self.dimension;
+        self.rows.get(start..start + self.dimension)
+    }
+
     /// The ids of the tokens of `text`, or nothing if it cannot be cut into any.
     fn tokens(&self, text: &str) -> Option<Vec<u32>> {
         let end = text.floor_char_boundary(LONGEST);
@@ -121,8 +146,7 @@ impl Table {
     fn embed(&self, text: &str) -> Vec<f32> {
         let mut sum = vec![0f32; self.dimension];
         for id in self.tokens(text).unwrap_or_default() {
-            let start = id as usize * self.dimension;
-            let row = self.rows.get(start..start + self.dimension);
+            let row = self.row(id);
             let (Some(row), Some(scale)) = (row, self.scales.get(id as usize)) else {
                 continue;
             };

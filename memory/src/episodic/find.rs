@@ -1,9 +1,9 @@
 //! Which episodes of a part come into question, and how well the words and the vectors of each fit.
 
 use super::{
+    akin::Asked,
     part::{Direction, NONE, Part, Row, Sieve},
     sketch::{Best, Near},
-    words::Term,
 };
 
 /// Candidates by words, where not all rows are candidates.
@@ -43,7 +43,7 @@ pub(super) struct Found<'a> {
 /// are likely to find.
 pub(super) fn find<'a>(
     part: &'a Part,
-    asked: &[Term],
+    asked: &Asked,
     direction: &Direction,
     sieve: Option<&Sieve>,
     exact: usize,
@@ -87,7 +87,7 @@ pub(super) fn find<'a>(
     Found {
         part,
         candidates: places.into_iter().map(candidate).collect(),
-        speakers: part.named(asked),
+        speakers: part.named(&asked.own),
     }
 }
 

@@ -13,6 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use gpak_kernel::memory::Episode;
 
 use super::{
+    akin::Asked,
     part::{NONE, Row},
     words::{Counts, Term},
 };
@@ -39,6 +40,9 @@ const MANY: usize = 50_000;
 
 /// See [`MANY`].
 const COMMON: usize = 20;
+
+/// A near word that more episodes than this have tells too little for what it costs.
+const SEVERAL: usize = 2_000;
 
 /// An episode that has a term, and where.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -104,9 +108,10 @@ impl Postings {
     }
 
     /// How well the words of each row fit, 0 for one that has none, and the places of those that have some.
-    pub(super) fn score(&self, rows: &[Row], live: usize, asked: &[Term]) -> (Vec<f32>, Vec<u32>) {
+    pub(super) fn score(&self, rows: &[Row], live: usize, asked: &Asked) -> (Vec<f32>, Vec<u32>) {
         let mut sums = Sums::new(rows, live, self.words);
         let mut lists: Vec<&Vec<Posting>> = asked
+            .own
             .iter()
             .filter_map(|term| self.terms.get(term))
             .collect();
@@ -117,7 +122,13 @@ impl Postings {
             if common && list.len() > rarest {
                 break;
             }
-            sums.add(list);
+            sums.add(list, 1.0);
+        }
+        for (term, weight) in &asked.akin {
+            let list = self.terms.get(term);
+            if let Some(list) = list.filter(|list| list.len() <= SEVERAL) {
+                sums.add(list, *weight);
+            }
         }
         (sums.scores, sums.scored)
     }
@@ -205,7 +216,8 @@ impl<'a> Sums<'a> {
         }
     }
 
-    fn add(&mut self, list: &[Posting]) {
+    /// Adds what a term of the weight `weight` gives.
+    fn add(&mut self, list: &[Posting], weight: f32) {
         let rows = self.rows;
         for posting in list {
             let Some(row) = rows.get(posting.place as usize) else {
@@ -242,7 +254,7 @@ impl<'a> Sums<'a> {
             if *score == 0.0 {
                 self.scored.push(place);
             }
-            *score += rarity * saturate(amount, row.span as f32 / self.mean);
+            *score += weight * rarity * saturate(amount, row.span as f32 / self.mean);
         }
     }
 }

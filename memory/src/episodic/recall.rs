@@ -6,12 +6,13 @@ use gpak_kernel::memory::{Episode, Hit, Query};
 use rusqlite::Connection;
 
 use super::{
+    akin::Asked,
     failure::Failure,
     find::{Found, find},
     fuse::{self, AGAIN, Loaded, Scored, Weights},
     index::Index,
     part::{Direction, NONE, Part, Row},
-    read, time, words,
+    read, time,
 };
 
 /// Places in the order that are looked at for each hit that is wanted, since some have the same text or do
@@ -34,7 +35,7 @@ pub(super) fn recall(
     exact: usize,
 ) -> Result<Vec<Hit>, Failure> {
     let filter = &query.filter;
-    let asked = words::asked(&query.text);
+    let asked = Asked::of(&query.text);
     let direction = Direction::of(vector);
     let parts = index.parts_of(filter.namespace.as_deref());
     let found: Vec<Found<'_>> = parts
@@ -98,7 +99,7 @@ pub(super) fn hits<E>(
 
 /// The rows of the namespace's episodes that share the most telling words with one, nearest first.
 pub(super) fn like(index: &Index, episode: &Episode) -> Vec<i64> {
-    let asked = words::asked(&episode.text);
+    let asked = Asked::exactly(&episode.text);
     let nowhere = Direction::of(&[]);
     let parts = index.parts_of(Some(&episode.namespace));
     let found: Vec<Found<'_>> = parts

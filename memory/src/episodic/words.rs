@@ -93,8 +93,13 @@ pub(super) fn asked(text: &str) -> Vec<Term> {
     once
 }
 
+/// The term of a word, unless it has none.
+pub(super) fn term(word: &str) -> Option<Term> {
+    terms(word).first().copied()
+}
+
 /// Calls `each` with the words of a text in small letters, without accents.
-fn words(text: &str, each: &mut impl FnMut(&str)) {
+pub(super) fn words(text: &str, each: &mut impl FnMut(&str)) {
     if text.is_ascii() {
         let small = text.to_ascii_lowercase();
         let parts = small.split(|c: char| !c.is_ascii_alphanumeric());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gpak_kernel::{
     label::Label,
-    memory::{Episode, Filter, Kind, Memory, MemoryError, Query},
+    memory::{Episode, Filter, Hit, Kind, Memory, MemoryError, Query},
 };
 use gpak_memory::{QdrantMemory, QdrantSettings, SqliteMemory, embed::StaticEmbedder};
 use jiff::{SignedDuration, Timestamp};
@@ -121,6 +121,25 @@ async fn a_turn_is_found_by_its_meaning_alone() {
             hits[0].episode.text
         );
         assert!(hits[0].why.iter().all(|why| why.by != "words"));
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_found_by_a_word_that_means_nearly_the_same() {
+    for (_dir, memory) in stores().await {
+        memory.remember(talk()).await.unwrap();
+        let hits = memory.recall(&ask("a bike?")).await.unwrap();
+        let first = &hits[0];
+        assert!(first.episode.text.contains("bicycle"), "{first:?}");
+        let by_words = first
+            .why
+            .iter()
+            .any(|why| why.by == "words" && why.score > 0.0);
+        assert!(by_words, "{first:?}");
+        // The number beside one means another one.
+        let hits = memory.recall(&ask("4711?")).await.unwrap();
+        let by_words = |hit: &Hit| hit.why.iter().any(|why| why.by == "words");
+        assert!(!hits.iter().any(by_words), "{hits:?}");
     }
 }
 

@@ -228,7 +228,7 @@ impl Job {
                 .stands(workspace)
                 .is_ok_and(|stands| stands == Stands::Before)
         {
-            remove_folders(workspace, record);
+            tidy(workspace, record, &self.temp());
             self.desk.undo.remove(self.run(), self.id());
         }
     }
@@ -267,7 +267,7 @@ impl Job {
                 )));
             }
         };
-        remove_folders(&workspace, &record);
+        tidy(&workspace, &record, &self.temp());
         record.undone = true;
         undo.put(self.run(), self.id(), &record)?;
         Ok(said)
@@ -402,8 +402,14 @@ pub(crate) fn restore(
     })
 }
 
-/// Removes the folders that a call made, as far as they are empty.
-pub(crate) fn remove_folders(workspace: &Workspace, record: &Record) {
+/// Removes what a call leaves besides its changes: a file it was writing when it was cut off, and the folders that it
+/// made, as far as they are empty.
+pub(crate) fn tidy(workspace: &Workspace, record: &Record, temp: &Temp) {
+    for change in &record.changes {
+        if let Ok(place) = workspace.place_again(&change.path) {
+            place.remove_half_written(temp);
+        }
+    }
     for folder in record.folders.iter().rev() {
         let removed = workspace
             .place_again(folder)

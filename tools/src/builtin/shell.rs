@@ -32,7 +32,7 @@ const LAST_OUTPUT: Duration = Duration::from_millis(500);
 const MORE: &str = "; to see them, write the output to a file and read that";
 
 /// Behind the output of a command that was not let.
-const NARROW: &str = "\n(Commands can write only in the workspace, in temporary folders and in the caches of build tools; `commands.write` in the user's settings names more.)";
+const NARROW: &str = "\n(Commands can write only in the workspace, in temporary folders and in the caches of build tools; `commands.write` in the user's settings names more. They cannot read what gpak keeps for itself.)";
 
 /// Runs shell commands.
 pub(super) struct RunCommand {

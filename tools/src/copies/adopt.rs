@@ -9,7 +9,7 @@ use gpak_kernel::tool::{Call, ToolContext, ToolError, ToolOutput};
 
 use super::{Copies, compare::Changed, mode};
 use crate::{
-    builtin::{remove_folders, restore},
+    builtin::{restore, tidy},
     text::{Stop, many},
     undo::{Change, Manner, Record, SAVED_LIMIT, What, look},
     workspace::{Inside, Temp, Workspace, rejected},
@@ -202,7 +202,7 @@ impl Copies {
         {
             said.push(restore(&workspace, &self.undo, change, &temp)?);
         }
-        remove_folders(&workspace, &record);
+        tidy(&workspace, &record, &temp);
         record.undone = true;
         self.undo.put(&context.run, &call.id, &record)?;
         Ok(match said.as_slice() {

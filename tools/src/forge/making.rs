@@ -6,13 +6,16 @@ use async_trait::async_trait;
 use gpak_kernel::{
     event::RunId,
     label::Label,
-    model::CallId,
+    model::{CallId, step::blocks},
     tool::{Call, Effect, Made, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::store::{MadeStore, Written};
+use super::{
+    definition,
+    store::{MadeStore, Written},
+};
 use crate::{
     builtin::{self, arguments},
     schema,
@@ -30,6 +33,11 @@ const EXAMPLES: std::ops::RangeInclusive<usize> = 2..=20;
 /// Bytes of a value that are shown of an example that did not come out.
 const SHOWN: usize = 300;
 
+/// What the model says of itself that makes tools by definitions.
+const DESCRIPTION: &str = "Make a tool of your own: a line about it, a function in JavaScript that checks its \
+input and returns a value, and calls of it with what they give, one of them of bad input. It has no files and no \
+network. All these calls are made before the tool counts; then it can be called like any other.";
+
 /// Makes tools.
 pub struct MakeTool {
     spec: ToolSpec,
@@ -37,24 +45,33 @@ pub struct MakeTool {
     reserved: BTreeSet<String>,
 }
 
-#[derive(Deserialize)]
-struct Args {
-    name: String,
-    description: String,
-    input_schema: Value,
-    source: String,
-    examples: Vec<Shown>,
+#[derive(Debug, Deserialize)]
+pub(super) struct Args {
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) input_schema: Value,
+    pub(super) source: String,
+    pub(super) examples: Vec<Shown>,
     #[serde(default)]
-    needs: Option<Asks>,
+    pub(super) needs: Option<Asks>,
 }
 
 /// An example as the model gives it.
-#[derive(Deserialize)]
-struct Shown {
-    input: Value,
-    output: Option<Value>,
+#[derive(Debug, Deserialize)]
+pub(super) struct Shown {
+    pub(super) input: Value,
+    pub(super) output: Option<Value>,
     #[serde(default)]
-    error: bool,
+    pub(super) error: bool,
+    /// The call as it is written in a definition.
+    #[serde(skip)]
+    pub(super) called: Option<String>,
+}
+
+/// A call by a model that works by programs.
+#[derive(Deserialize)]
+struct Defined {
+    definition: String,
 }
 
 impl MakeTool {
@@ -115,8 +132,30 @@ impl MakeTool {
         }
     }
 
+    /// Likewise, for a model that works by programs: it writes a definition (`definition.rs`), and the tool has
+    /// the workspace's files and hosts no more than the model has.
+    pub fn of_definitions(store: MadeStore, reserved: BTreeSet<String>) -> Self {
+        let spec = builtin::spec(
+            MAKE_TOOL,
+            DESCRIPTION,
+            Effect::Idempotent,
+            json!({"definition": {
+                "type": "string",
+                "contentMediaType": blocks::DEFINITION,
+                "pattern": definition::pattern(),
+                "description": "The tool.",
+            }}),
+            1,
+        );
+        Self {
+            spec,
+            store,
+            reserved,
+        }
+    }
+
     async fn make(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
-        let args: Args = arguments(&call.args)?;
+        let args = read(&call.args)?;
         self.check_name(&args.name)?;
         check_examples(&args.examples)?;
         let written = written(&args);
@@ -128,10 +167,11 @@ impl MakeTool {
         let kept = self.store.keep(&context.workspace, context.run, written);
         let made = kept.map_err(|why| ToolError::Fatal(why.to_string()))?;
         let text = format!(
-            "{} is made (version {}): all {} examples came out. Call it like any other tool.",
+            "{} is made (version {}): all {} examples came out. {}",
             args.name,
             made.version,
-            args.examples.len()
+            args.examples.len(),
+            how_to_call(&args)
         );
         Ok(ToolOutput {
             made: Some(Box::new(made)),
@@ -153,6 +193,29 @@ impl MakeTool {
             )));
         }
         Ok(())
+    }
+}
+
+/// The tool that a call is about, in either form.
+fn read(args: &Value) -> Result<Args, ToolError> {
+    match Defined::deserialize(args) {
+        Ok(defined) => definition::read(&defined.definition)
+            .map_err(|why| rejected(format!("the tool was not made: {why}"))),
+        Err(_) => arguments(args),
+    }
+}
+
+/// What is said of calls: a small model would write a program that has the name of the tool in it.
+fn how_to_call(args: &Args) -> String {
+    let good = args.examples.iter().find(|example| !example.error);
+    match good.filter(|example| example.called.is_some()) {
+        Some(example) => {
+            let call = json!({"tool": args.name, "args": example.input});
+            format!(
+                "Call it like any other tool, and not in a program, as in\n```call\n{call}\n```"
+            )
+        }
+        None => "Call it like any other tool.".to_owned(),
     }
 }
 
@@ -254,28 +317,49 @@ async fn try_out(tool: &PackagedTool, number: u32, example: &Shown) -> Result<()
     let folder = tempfile::tempdir()
         .map_err(|why| ToolError::Fatal(format!("no folder for examples can be made: {why}")))?;
     let called = called(tool, number, &example.input, folder.path()).await;
+    let in_another_way = || "write the function in another way".to_owned();
     let fault = match (called, &example.output) {
         (Ok(output), Some(wanted)) => {
             let given = output.data.unwrap_or_default();
             let differs = !is_same_json(&given, wanted);
-            differs.then(|| format!("expected {}, got {}", short(wanted), short(&given)))
+            let given = short(&given);
+            let written = example.called.as_deref().unwrap_or_default();
+            let mend = format!("if {given} is right, write {written} => {given}; if it is not, ");
+            differs.then(|| {
+                let why = format!("expected {}, got {given}", short(wanted));
+                (why, mend + &in_another_way())
+            })
         }
-        (Ok(output), None) => Some(format!(
-            "expected an error, got {}; throw an Error when the input is bad",
-            short(&output.data.unwrap_or_default())
-        )),
+        (Ok(output), None) => {
+            let given = short(&output.data.unwrap_or_default());
+            let why =
+                format!("expected an error, got {given}; throw an Error when the input is bad");
+            Some((
+                why,
+                "let the check throw on that, or give other bad input".to_owned(),
+            ))
+        }
         (Err(fatal @ ToolError::Fatal(_)), _) => return Err(fatal),
         (Err(why), None) if is_thrown(tool, &why) => None,
         (Err(why), Some(wanted)) => {
-            Some(format!("expected {}, got an error: {why}", short(wanted)))
+            let why = format!("expected {}, got an error: {why}", short(wanted));
+            Some((why, in_another_way()))
         }
-        (Err(why), None) => Some(format!("expected an error that it throws, got: {why}")),
+        (Err(why), None) => {
+            let why = format!("expected an error that it throws, got: {why}");
+            Some((why, in_another_way()))
+        }
     };
-    fault.map_or(Ok(()), |why| {
-        Err(rejected(format!(
-            "the tool was not made. example {number}: {why}"
-        )))
-    })
+    let Some((why, mend)) = fault else {
+        return Ok(());
+    };
+    Err(rejected(match &example.called {
+        None => format!("the tool was not made. example {number}: {why}"),
+        // A small model does not see what it wrote before.
+        Some(called) => format!(
+            "the tool was not made. example {number}, {called}: {why}.\nWrite the whole tool again: {mend}"
+        ),
+    }))
 }
 
 /// Whether a call failed with what the source threw, and was not stopped.
@@ -336,7 +420,7 @@ impl Tool for MakeTool {
     }
 
     async fn preview(&self, call: &Call, _: &ToolContext) -> Option<String> {
-        let args: Args = arguments(&call.args).ok()?;
+        let args = read(&call.args).ok()?;
         let asks = args.needs.unwrap_or_default();
         let lines = asks.lines().join("\n  ");
         Some(format!(

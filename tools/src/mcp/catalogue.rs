@@ -81,17 +81,17 @@ impl Described {
             description = format!("A tool of the MCP server {server}.");
         }
         ToolSpec {
-            name: format!("{server}.{}", self.name),
-            description,
-            input: self.input.clone(),
-            effect: match (self.read_only, self.open_world) {
-                (true, false) => Effect::Pure,
-                (true, true) => Effect::Idempotent,
-                (false, _) => Effect::Irreversible,
-            },
             resumable: self.read_only || self.idempotent,
-            control: None,
-            asks_with: Vec::new(),
+            ..ToolSpec::new(
+                format!("{server}.{}", self.name),
+                description,
+                self.input.clone(),
+                match (self.read_only, self.open_world) {
+                    (true, false) => Effect::Pure,
+                    (true, true) => Effect::Idempotent,
+                    (false, _) => Effect::Irreversible,
+                },
+            )
         }
     }
 

@@ -42,7 +42,39 @@ pub enum Transport {
         headers: BTreeMap<String, String>,
         /// Where its bearer token comes from, if it wants one: asked for at each connection. It may block.
         token: Option<Token>,
+        /// How a token is had by OAuth where `token` gives none.
+        oauth: OAuth,
     },
+}
+
+/// How gpak is known to the authorization server of an MCP server.
+#[derive(Clone, Default)]
+pub struct OAuth {
+    /// In whose name it asks.
+    pub grant: Grant,
+    /// What it is known as, where somebody registered it; else it registers itself.
+    pub client_id: Option<String>,
+    /// The secret that belongs to `client_id`, if it has one. It may block.
+    pub client_secret: Option<Token>,
+    /// The address of a page that says who it is (a client ID metadata document), for authorization servers
+    /// that take one in place of a registration.
+    pub client_metadata_url: Option<String>,
+    /// What is asked for; what the server names, where this is empty.
+    pub scopes: Vec<String>,
+    /// The port of this machine that a browser is sent back to; a free one, where none is named.
+    pub redirect_port: Option<u16>,
+    /// Whether its authorization server may be of this machine or its network though the MCP server is not.
+    pub private_hosts: bool,
+}
+
+/// In whose name a token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Grant {
+    /// A person's, who logs in once, in a browser (OAuth's `authorization_code`).
+    #[default]
+    Person,
+    /// Its own, by `client_id` and `client_secret` (`client_credentials`).
+    Client,
 }
 
 /// Gives a token, or says why it cannot.

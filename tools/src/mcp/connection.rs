@@ -22,11 +22,13 @@ use rmcp::{
 use tokio::sync::Mutex;
 
 use super::{
-    ServerConfig, Shared, Transport,
+    ServerConfig, ServerName, Shared, Transport,
     client::{Client, Heard},
-    http,
+    http::Way,
     late::InTime,
+    oauth::{self, Access, Teller},
     process::{MESSAGE, Process},
+    refused::{Refused, Shown, shown_by},
 };
 
 /// Tools that one server may have.
@@ -60,9 +62,12 @@ pub enum McpError {
         /// What it wrote meanwhile.
         words: String,
     },
-    /// It wants to know who calls.
-    #[error("it wants authorization; give it `token_cmd` or `headers` in its settings")]
-    Unauthorized,
+    /// It does not let us in.
+    #[error("{0}")]
+    Refused(Refused),
+    /// What it wants to be shown cannot be had.
+    #[error("there is no way to be let in by it now: {0}")]
+    Unshown(String),
     /// It is no MCP server, or one that nobody can talk to.
     #[error("it does not speak as an MCP server should: {why}{words}")]
     Protocol {
@@ -87,6 +92,18 @@ pub(super) struct Connection {
     service: RunningService<RoleClient, Client>,
     heard: Arc<Heard>,
     process: Option<Mutex<Process>>,
+    server: ServerName,
+    shown: Shown,
+    teller: Option<Teller>,
+}
+
+/// As whom a server is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum As {
+    /// The user, as far as gpak can show that.
+    User,
+    /// Somebody unknown, even where there is a login.
+    Nobody,
 }
 
 impl Connection {
@@ -95,26 +112,28 @@ impl Connection {
     pub(super) async fn open(
         config: &ServerConfig,
         shared: &Arc<Shared>,
+        who: As,
     ) -> Result<Self, McpError> {
-        match Self::open_as(config, shared, lifecycle()).await {
+        match Self::open_by(config, shared, who, lifecycle()).await {
             // Old servers that answer whatever they do not know with nothing.
             Err(McpError::Undiscovered) => {
-                Self::open_as(config, shared, ClientLifecycleMode::Initialize).await
+                Self::open_by(config, shared, who, ClientLifecycleMode::Initialize).await
             }
             // A server that is slow to start.
             Err(McpError::Late) => {
                 let newest = ClientLifecycleMode::Discover {
                     preferred_versions: vec![ProtocolVersion::V_2026_07_28],
                 };
-                Self::open_as(config, shared, newest).await
+                Self::open_by(config, shared, who, newest).await
             }
             opened => opened,
         }
     }
 
-    async fn open_as(
+    async fn open_by(
         config: &ServerConfig,
         shared: &Arc<Shared>,
+        who: As,
         lifecycle: ClientLifecycleMode,
     ) -> Result<Self, McpError> {
         let client = Client::new(config.name.clone(), shared.clone());
@@ -148,25 +167,56 @@ impl Connection {
                     service,
                     heard,
                     process: Some(Mutex::new(process)),
+                    server: config.name.clone(),
+                    shown: Shown::Nothing,
+                    teller: None,
                 })
             }
             Transport::Http {
                 url,
                 headers,
                 token,
+                oauth,
             } => {
                 let serving = async {
-                    let transport = http::transport(url, headers, token.clone()).await;
-                    let transport = transport.map_err(McpError::Settings)?;
-                    let served = serve_client_with_lifecycle(client, transport, lifecycle).await;
-                    served.map_err(|why| unserved(&why, String::new()))
+                    let way = Way::new(url, headers, token.clone()).await;
+                    let way = way.map_err(McpError::Settings)?;
+                    let access = match shown_by(&config.transport) {
+                        Shown::Nothing if who == As::User => {
+                            let access = oauth::access(way.address(), oauth, &shared.folder).await;
+                            access.map_err(McpError::Unshown)?
+                        }
+                        shown => Access::without_login(shown),
+                    };
+                    let Access {
+                        shown,
+                        manager,
+                        teller,
+                    } = access;
+                    let served = match manager {
+                        Some(manager) => {
+                            serve_client_with_lifecycle(client, way.with(manager), lifecycle).await
+                        }
+                        None => serve_client_with_lifecycle(client, way.plain(), lifecycle).await,
+                    };
+                    let service = served.map_err(|why| {
+                        let refused = Refused::connection(&config.name, shown, &why);
+                        let told = || Some(McpError::Unshown(teller.as_ref()?.told(&why)?));
+                        let known = refused.map(McpError::Refused).or_else(told);
+                        known.unwrap_or_else(|| unserved(&why, String::new()))
+                    })?;
+                    Ok((service, shown, teller))
                 };
                 let served = tokio::time::timeout(config.start_timeout, serving).await;
-                let service = served.map_err(|_| silent(config, String::new()))?;
+                let (service, shown, teller) =
+                    served.map_err(|_| silent(config, String::new()))??;
                 Ok(Self {
-                    service: service?,
+                    service,
                     heard,
                     process: None,
+                    server: config.name.clone(),
+                    shown,
+                    teller,
                 })
             }
         }
@@ -194,8 +244,10 @@ impl Connection {
         match tokio::time::timeout(config.start_timeout, listing).await {
             Ok(Ok(Some(tools))) => Ok(tools),
             Ok(Ok(None)) => Err(McpError::TooMany),
-            Ok(Err(why)) if is_unauthorized(&why) => Err(McpError::Unauthorized),
-            Ok(Err(why)) => Err(self.broken(&why).await),
+            Ok(Err(why)) => match self.refused(&why) {
+                Some(refused) => Err(McpError::Refused(refused)),
+                None => Err(self.broken(&why).await),
+            },
             Err(_) => Err(silent(config, self.last_words().await)),
         }
     }
@@ -205,6 +257,11 @@ impl Connection {
             why: self.told(why),
             words: self.last_words().await,
         }
+    }
+
+    /// How the server refused a request, if that is why it failed.
+    pub(super) fn refused(&self, why: &ServiceError) -> Option<Refused> {
+        Refused::request(&self.server, self.shown, why)
     }
 
     /// Makes one call. None if the server gave no sign of life for `idle`.
@@ -239,7 +296,11 @@ impl Connection {
         match why {
             ServiceError::McpError(error) => error.message.to_string(),
             ServiceError::TransportClosed => "the connection was closed".to_owned(),
-            other => other.to_string(),
+            other => {
+                let teller = self.teller.as_ref();
+                let told = teller.and_then(|teller| teller.told(other));
+                told.unwrap_or_else(|| other.to_string())
+            }
         }
     }
 
@@ -291,9 +352,6 @@ fn silent(config: &ServerConfig, words: String) -> McpError {
 }
 
 fn unserved(why: &ClientInitializeError, words: String) -> McpError {
-    if why.is_authorization_required() {
-        return McpError::Unauthorized;
-    }
     if matches!(why, ClientInitializeError::ExpectedInitResult(_)) {
         return McpError::Undiscovered;
     }
@@ -303,8 +361,4 @@ fn unserved(why: &ClientInitializeError, words: String) -> McpError {
         other => other.to_string(),
     };
     McpError::Protocol { why, words }
-}
-
-fn is_unauthorized(why: &ServiceError) -> bool {
-    why.is_authorization_required()
 }

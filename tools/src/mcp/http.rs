@@ -8,51 +8,81 @@ use reqwest::{
     redirect::{Attempt, Policy},
 };
 use rmcp::transport::{
-    StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
+    AuthClient, AuthorizationManager, StreamableHttpClientTransport,
+    streamable_http_client::StreamableHttpClientTransportConfig,
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::{config::Token, process::MESSAGE};
+use super::{config::Token, oauth, process::MESSAGE};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
 
-/// A way to the server at that address. The error says what is wrong with the settings.
-pub(super) async fn transport(
-    url: &str,
-    headers: &BTreeMap<String, String>,
-    token: Option<Token>,
-) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
-    let address = address(url)?;
-    let headers = headers
-        .iter()
-        .map(|(name, value)| {
-            let value = HeaderValue::from_str(value).ok().map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
-            let header = name.parse::<HeaderName>().ok().zip(value);
-            header.ok_or_else(|| {
-                format!("the header `{name}` or its value has a character that none may have")
+/// A way to a server.
+pub(super) struct Way {
+    address: Url,
+    client: reqwest::Client,
+    config: StreamableHttpClientTransportConfig,
+}
+
+impl Way {
+    /// That to the server at that address. The error says what is wrong with the settings.
+    pub(super) async fn new(
+        url: &str,
+        headers: &BTreeMap<String, String>,
+        token: Option<Token>,
+    ) -> Result<Self, String> {
+        let address = address(url)?;
+        let headers = headers
+            .iter()
+            .map(|(name, value)| {
+                let value = HeaderValue::from_str(value).ok().map(|mut value| {
+                    value.set_sensitive(true);
+                    value
+                });
+                let header = name.parse::<HeaderName>().ok().zip(value);
+                header.ok_or_else(|| {
+                    format!("the header `{name}` or its value has a character that none may have")
+                })
             })
+            .collect::<Result<_, _>>()?;
+        let token = match token {
+            Some(token) => Some(oauth::given(token).await?),
+            None => None,
+        };
+        let client = client(&address).map_err(|why| format!("HTTP cannot be set up: {why}"))?;
+        let mut config = StreamableHttpClientTransportConfig::with_uri(address.as_str())
+            .custom_headers(headers)
+            .max_json_response_size(MESSAGE)
+            .max_sse_event_size(MESSAGE);
+        config.auth_header = token;
+        Ok(Self {
+            address,
+            client,
+            config,
         })
-        .collect::<Result<_, _>>()?;
-    let token = match token {
-        Some(token) => {
-            let given = tokio::task::spawn_blocking(move || token()).await;
-            Some(given.map_err(|why| why.to_string()).flatten()?)
-        }
-        None => None,
-    };
-    let client = client(&address).map_err(|why| format!("HTTP cannot be set up: {why}"))?;
-    let mut config = StreamableHttpClientTransportConfig::with_uri(address.as_str())
-        .custom_headers(headers)
-        .max_json_response_size(MESSAGE)
-        .max_sse_event_size(MESSAGE);
-    config.auth_header = token;
-    Ok(StreamableHttpClientTransport::with_client(client, config))
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> &Url {
+        &self.address
+    }
+
+    /// With what the settings give.
+    pub(super) fn plain(self) -> StreamableHttpClientTransport<reqwest::Client> {
+        StreamableHttpClientTransport::with_client(self.client, self.config)
+    }
+
+    /// With the tokens that this has.
+    pub(super) fn with(
+        self,
+        manager: AuthorizationManager,
+    ) -> StreamableHttpClientTransport<AuthClient<reqwest::Client>> {
+        let client = AuthClient::new(self.client, manager);
+        StreamableHttpClientTransport::with_client(client, self.config)
+    }
 }
 
 /// Reads an address that a server can have.
@@ -96,7 +126,7 @@ fn client(url: &Url) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
 }
 
 /// A message may be sent on to another path of the same server, and nowhere else: its headers are secret.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+pub(super) fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let keeps_message = matches!(attempt.status().as_u16(), 307 | 308);
     let first = attempt.previous().first();
     let is_same = first.is_some_and(|first| first.origin() == attempt.url().origin());

@@ -6,6 +6,8 @@ use gpak_kernel::{
     model::{ModelError, resilience::backoff},
     tool::{ToolError, ToolOutput},
 };
+use reqwest::Url;
+use rmcp::ServiceError;
 use serde_json::{Map, Value};
 use tokio::{
     sync::Mutex,
@@ -13,10 +15,14 @@ use tokio::{
 };
 
 use super::{
-    ServerConfig, Shared,
+    ServerConfig, Shared, Transport,
     catalogue::{Catalogue, Described, Standing},
-    connection::{Connection, McpError},
-    locked, result,
+    config::OAuth,
+    connection::{As, Connection, McpError},
+    http, locked,
+    oauth::{Challenge, LoggedIn, Login, LoginError, log_in, log_out},
+    refused::{Shown, shown_by},
+    result,
 };
 
 /// How often in a row a server may fail before it is left alone.
@@ -71,7 +77,7 @@ impl Server {
         let mut link = self.link.lock().await;
         let connection = match &link.connection {
             Some(connection) if !connection.is_closed() => connection.clone(),
-            _ => Arc::new(Connection::open(&self.config, &self.shared).await?),
+            _ => Arc::new(Connection::open(&self.config, &self.shared, As::User).await?),
         };
         self.list(&connection).await?;
         link.connection = Some(connection.clone());
@@ -109,7 +115,7 @@ impl Server {
             sleep_until(not_before).await;
         }
         let opened = async {
-            let connection = Connection::open(&self.config, &self.shared).await?;
+            let connection = Connection::open(&self.config, &self.shared, As::User).await?;
             self.list(&connection).await?;
             Ok::<_, McpError>(Arc::new(connection))
         };
@@ -119,9 +125,35 @@ impl Server {
                 Ok(connection)
             }
             Err(why) => {
-                link.failed(why.to_string());
+                // The user may let us in at any time.
+                if !matches!(why, McpError::Refused(_)) {
+                    link.failed(why.to_string());
+                }
                 Err(format!("the MCP server `{name}` cannot be used: {why}"))
             }
+        }
+    }
+
+    /// The connection, over which that tool can be called: it still is what the user accepted.
+    async fn ready(&self, tool: &Described) -> Result<Arc<Connection>, ToolError> {
+        let name = &self.config.name;
+        let connection = self.connected().await.map_err(ToolError::Rejected)?;
+        if connection.heard().take_list_changed() {
+            let listed = self.list(&connection).await;
+            listed.map_err(|why| {
+                ToolError::Rejected(format!("the MCP server `{name}` cannot be used: {why}"))
+            })?;
+        }
+        self.check(tool)?;
+        Ok(connection)
+    }
+
+    /// Gives up a connection, so that the next call makes another.
+    async fn give_up(&self, connection: &Arc<Connection>) {
+        let mut link = self.link.lock().await;
+        let is_it = |current: &Arc<Connection>| Arc::ptr_eq(current, connection);
+        if link.connection.as_ref().is_some_and(is_it) {
+            link.connection = None;
         }
     }
 
@@ -132,26 +164,22 @@ impl Server {
         args: Map<String, Value>,
     ) -> Result<ToolOutput, ToolError> {
         let (name, timeout) = (&self.config.name, self.config.timeout);
-        let connection = self.connected().await.map_err(ToolError::Rejected)?;
-        if connection.heard().take_list_changed() {
-            let listed = self.list(&connection).await;
-            listed.map_err(|why| {
-                ToolError::Rejected(format!("the MCP server `{name}` cannot be used: {why}"))
-            })?;
+        let mut connection = self.ready(tool).await?;
+        let mut answered = connection.call(&tool.name, args.clone(), timeout).await;
+        // What was refused was not done, and somebody may have logged in since the connection was made.
+        if let Some(Err(why)) = &answered
+            && connection
+                .refused(why)
+                .is_some_and(|why| why.is_about_who())
+        {
+            self.give_up(&connection).await;
+            connection = self.ready(tool).await?;
+            answered = connection.call(&tool.name, args, timeout).await;
         }
-        self.check(tool)?;
-        let answered = connection.call(&tool.name, args, timeout).await;
         let asked = connection.heard().take_asked();
         let result = match answered {
             Some(Ok(result)) => result,
-            Some(Err(_)) if connection.is_closed() => {
-                let words = connection.last_words().await;
-                return Err(lost(tool, name.as_str(), &format!("ended{words}")));
-            }
-            Some(Err(why)) => {
-                let why = connection.told(&why);
-                return Err(ToolError::Rejected(cut(&why, self.shared.output_bytes)));
-            }
+            Some(Err(why)) => return Err(self.failed(tool, &connection, &why).await),
             None => {
                 let silence = format!("said nothing for {} s", timeout.as_secs());
                 return Err(lost(tool, name.as_str(), &silence));
@@ -163,6 +191,74 @@ impl Server {
             output.text = format!("{}\n{line}", output.text);
         }
         Ok(output)
+    }
+
+    async fn failed(
+        &self,
+        tool: &Described,
+        connection: &Arc<Connection>,
+        why: &ServiceError,
+    ) -> ToolError {
+        let name = &self.config.name;
+        if let Some(refused) = connection.refused(why) {
+            self.give_up(connection).await;
+            return ToolError::Rejected(format!(
+                "the MCP server `{name}` does not let this be done: {refused}"
+            ));
+        }
+        if connection.is_closed() {
+            let words = connection.last_words().await;
+            return lost(tool, name.as_str(), &format!("ended{words}"));
+        }
+        ToolError::Rejected(cut(&connection.told(why), self.shared.output_bytes))
+    }
+
+    /// Logs the user in to it.
+    pub(super) async fn log_in(&self, asked: Login<'_>) -> Result<LoggedIn, LoginError> {
+        let (url, oauth) = self.place()?;
+        let folder = &self.shared.folder;
+        let logged_in = log_in(&url, oauth, folder, self.challenge(), asked).await?;
+        // The next call is made as somebody else.
+        self.link.lock().await.connection = None;
+        Ok(logged_in)
+    }
+
+    /// Forgets the login to it.
+    pub(super) fn log_out(&self) -> Result<bool, LoginError> {
+        let (url, _) = self.place()?;
+        log_out(&url, &self.shared.folder)
+    }
+
+    /// Where it is, and how one logs in there.
+    fn place(&self) -> Result<(Url, &OAuth), LoginError> {
+        let wrong = |why: &str| Err(LoginError::Settings(why.to_owned()));
+        match (&self.config.transport, shown_by(&self.config.transport)) {
+            (Transport::Command { .. }, _) => {
+                wrong("it is a program of this machine; one logs in to servers with a `url`")
+            }
+            (_, Shown::Settings) => wrong(
+                "its settings give it a token (`token_cmd` or `headers`); take that out to log in instead",
+            ),
+            (Transport::Http { url, oauth, .. }, _) => {
+                Ok((http::address(url).map_err(LoginError::Settings)?, oauth))
+            }
+        }
+    }
+
+    /// What it says to somebody unknown, who connects and asks for its tools.
+    async fn challenge(&self) -> Challenge {
+        let asked = async {
+            let connection = Connection::open(&self.config, &self.shared, As::Nobody).await?;
+            let listed = connection.list(&self.config).await;
+            connection.close().await;
+            listed.map(|_| ())
+        };
+        match asked.await {
+            Err(McpError::Refused(refused)) => {
+                Challenge::Some(refused.challenge().map(str::to_owned))
+            }
+            _ => Challenge::None,
+        }
     }
 
     fn check(&self, tool: &Described) -> Result<(), ToolError> {

@@ -1,18 +1,19 @@
 //! The interpreter: a component of the world `script`, a fresh instance of it for each script.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::{
     text::Stop,
     wasm::{
-        Cache, Limits, Stopped, WasmError,
+        Cache, Limits, Stopped, WasmError, compile,
         engine::{Guest, engine},
         sandbox::Sandbox,
     },
@@ -24,6 +25,8 @@ const COMPONENT: &[u8] = include_bytes!("../../script/script.wasm");
 const PRELUDE: &str = include_str!("../../script/prelude.js");
 /// What the interpreter throws when it is not to go on.
 const INTERRUPTED: &str = "InternalError: interrupted";
+/// How often it is looked whether somebody still waits for the interpreter to be compiled.
+const LOOKS: Duration = Duration::from_millis(20);
 /// How long before it is stopped from outside a script is asked to end, so that what it printed is told.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -156,7 +159,7 @@ impl<H: Host> script_host::Host for Running<H> {
 #[derive(Clone)]
 pub(crate) struct Interpreter {
     cache: Cache,
-    component: Arc<OnceLock<Result<Component, WasmError>>>,
+    component: Arc<OnceCell<Component>>,
 }
 
 impl Interpreter {
@@ -180,10 +183,7 @@ impl Interpreter {
         stop: &Stop,
     ) -> Result<Ran<H>, WasmError> {
         let engine = engine()?;
-        let made = self
-            .component
-            .get_or_init(|| self.cache.code(engine, COMPONENT));
-        let component = made.as_ref().map_err(Clone::clone)?;
+        let component = self.component(stop).await?;
         let guest = guest_limits(limits);
         let running = Running {
             host,
@@ -228,6 +228,20 @@ impl Interpreter {
             printed,
             host,
         })
+    }
+
+    /// The compiled interpreter, as long as somebody waits for it.
+    async fn component(&self, stop: &Stop) -> Result<&Component, WasmError> {
+        let compiled = || compile::own(COMPONENT, self.cache.clone());
+        let compiling = self.component.get_or_try_init(compiled);
+        tokio::pin!(compiling);
+        loop {
+            if let Ok(made) = tokio::time::timeout(LOOKS, compiling.as_mut()).await {
+                return made;
+            }
+            let cancelled = stop.check();
+            cancelled.map_err(|why| WasmError::Engine(why.to_string()))?;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::interpreter::ScriptError;
 use crate::{
     staged::{Difference, Held},
     text::{LineCount, head, many},
+    workspace::Inside,
 };
 
 /// Bytes of the diffs that are told with an outcome.
@@ -62,25 +63,45 @@ impl Outcome {
 
     /// The changes, each in a line. A file that is gone from one path and there at another was moved.
     fn described(&self) -> Vec<String> {
-        let moved_to =
-            |change: &Difference| self.changes.iter().find(|other| is_moved(change, other));
-        let is_target =
-            |change: &Difference| self.changes.iter().any(|other| is_moved(other, change));
-        let told = self.changes.iter().filter(|change| !is_target(change));
-        told.map(|change| match moved_to(change) {
-            Some(to) => format!("moved {} to {}", change.path, to.path),
-            None => described(change),
-        })
+        let moves = self.moves();
+        let is_target = |change: &&Difference| !moves.iter().any(|(_, to)| *to == &change.path);
+        let told = self.changes.iter().filter(is_target);
+        told.map(
+            |change| match moves.iter().find(|(from, _)| *from == &change.path) {
+                Some((from, to)) => format!("moved {from} to {to}"),
+                None => described(change),
+            },
+        )
         .collect()
+    }
+
+    /// From where to where files were moved. Of several that hold the same, one keeps its name if it can.
+    fn moves(&self) -> Vec<(&Inside, &Inside)> {
+        let mut moves: Vec<(&Inside, &Inside)> = Vec::new();
+        for keeps_name in [true, false] {
+            for from in &self.changes {
+                if moves.iter().any(|(path, _)| *path == &from.path) {
+                    continue;
+                }
+                let to = self.changes.iter().find(|to| {
+                    is_moved(from, to)
+                        && (!keeps_name || from.path.name() == to.path.name())
+                        && !moves.iter().any(|(_, path)| *path == &to.path)
+                });
+                moves.extend(to.map(|to| (&from.path, &to.path)));
+            }
+        }
+        moves
     }
 
     /// What the changed and new files had and have, as far as that is short.
     fn diffs(&self) -> String {
         let mut all = String::new();
+        let moves = self.moves();
         for change in &self.changes {
             let before = match &change.now {
                 Some(Held::File(before)) => before.as_slice(),
-                None if !self.changes.iter().any(|other| is_moved(other, change)) => &[],
+                None if !moves.iter().any(|(_, to)| *to == &change.path) => &[],
                 _ => continue,
             };
             let Some(Held::File(after)) = &change.then else {
@@ -111,7 +132,7 @@ impl Outcome {
     }
 }
 
-/// Whether what was at one path is now at the other.
+/// Whether what was at one path may be what is now at the other.
 fn is_moved(from: &Difference, to: &Difference) -> bool {
     let held = |held: &Option<Held>| matches!(held, Some(Held::File(_)));
     from.then.is_none() && to.now.is_none() && held(&from.now) && from.now == to.then

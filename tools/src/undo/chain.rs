@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gpak_kernel::{model::CallId, tool::ToolError};
 
-use super::{Manner, Record, What};
+use super::{Change, Manner, Record, What};
 use crate::workspace::Inside;
 
 /// Something that changed since a call, so that the call cannot be undone.
@@ -47,8 +47,12 @@ pub(super) fn conflicts(
         }
         let pairs = || record.changes.iter().zip(&here);
         let is_undone = pairs().all(|(change, here)| change.was() == here.as_ref());
+        // A crash may have come before all changes were in place; one that is not needs no undoing.
+        let is_there = |change: &Change, here: &Option<What>| {
+            record.manner == Manner::Replace && change.was() == here.as_ref()
+        };
         let changed: Vec<_> = pairs()
-            .filter(|(change, here)| change.after != **here)
+            .filter(|(change, here)| change.after != **here && !is_there(change, here))
             .collect();
         if !changed.is_empty() && is_undone {
             continue;

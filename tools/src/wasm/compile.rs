@@ -10,7 +10,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Cache, WasmError, code::Code};
+use wasmtime::component::Component;
+
+use super::{Cache, WasmError, code::Code, engine::engine};
 
 /// How long a component may take to compile, waiting for its turn included: one with an interpreter in it (18 MB
 /// for Python) takes minutes on a small machine with other work.
@@ -25,12 +27,39 @@ static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 /// # Errors
 /// If it is no component of a world of ours, or takes too long.
 pub(super) async fn load(bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
-    load_within(LIMIT, bytes, cache).await
+    load_within(LIMIT, &TURNS, bytes, cache).await
 }
 
-async fn load_within(limit: Duration, bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
-    let loading = timeout(limit, on_a_thread(bytes, cache));
-    loading.await.unwrap_or_else(|_| {
+/// Compiles a component that comes with gpak, or has it from the cache.
+///
+/// # Errors
+/// If the engine cannot, or takes too long.
+pub(crate) async fn own(bytes: &'static [u8], cache: Cache) -> Result<Component, WasmError> {
+    let work = move || cache.code(engine()?, bytes);
+    timeout(LIMIT, on_a_thread(work)).await.unwrap_or_else(|_| {
+        Err(WasmError::Engine(format!(
+            "what scripts run in was not compiled within {} s; try again when the machine is less busy",
+            LIMIT.as_secs()
+        )))
+    })
+}
+
+async fn load_within(
+    limit: Duration,
+    turns: &'static Semaphore,
+    bytes: Vec<u8>,
+    cache: Cache,
+) -> Result<Code, WasmError> {
+    let loading = async {
+        // Kept by the thread and not by its call, which may have given up long before.
+        let turn = turns.acquire().await.map_err(broken)?;
+        on_a_thread(move || {
+            let _turn = turn;
+            Code::load(&cache, &bytes)
+        })
+        .await
+    };
+    timeout(limit, loading).await.unwrap_or_else(|_| {
         Err(WasmError::Component(format!(
             "the component was not compiled within {} s, and was given up; build it smaller or with simpler \
              functions, or try again when the machine is less busy",
@@ -39,37 +68,32 @@ async fn load_within(limit: Duration, bytes: Vec<u8>, cache: Cache) -> Result<Co
     })
 }
 
-async fn on_a_thread(bytes: Vec<u8>, cache: Cache) -> Result<Code, WasmError> {
-    let broken = |why: String| {
-        WasmError::Engine(format!(
-            "the compiler broke down ({why}); please report this"
-        ))
-    };
-    // Kept by the thread and not by its call, which may have given up long before.
-    let turn = TURNS
-        .acquire()
-        .await
-        .map_err(|why| broken(why.to_string()))?;
+fn broken(why: impl std::fmt::Display) -> WasmError {
+    WasmError::Engine(format!(
+        "the compiler broke down ({why}); please report this"
+    ))
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WasmError> + Send + 'static,
+) -> Result<T, WasmError> {
     let (made, making) = oneshot::channel();
     let work = move || {
-        let _turn = turn;
         // Nobody may be there to have it; it is in the cache then.
-        let _ = made.send(Code::load(&cache, &bytes));
+        let _ = made.send(work());
     };
     let named = thread::Builder::new().name("gpak-compile".to_owned());
     named
         .spawn(work)
         .map_err(|why| WasmError::Engine(format!("no thread can be had to compile on: {why}")))?;
-    making.await.map_err(|why| broken(why.to_string()))?
+    making.await.map_err(broken)?
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
-    use wasmtime::component::Component;
-
-    use super::{super::engine::engine, *};
+    use super::*;
 
     /// A component that has much to compile, and is of no world of ours.
     fn large() -> Vec<u8> {
@@ -84,15 +108,21 @@ mod tests {
         wat::parse_str(text + "))").unwrap()
     }
 
+    /// The turns of one test: another's threads do not take them.
+    fn turns() -> &'static Semaphore {
+        Box::leak(Box::new(Semaphore::new(AT_ONCE)))
+    }
+
     #[tokio::test]
     async fn a_component_that_takes_too_long_to_compile_is_given_up_and_others_are_compiled() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("code"), folder.path().join("key"));
-        let given_up = load_within(Duration::ZERO, large(), cache.clone()).await;
+        let turns = turns();
+        let given_up = load_within(Duration::ZERO, turns, large(), cache.clone()).await;
         let why = given_up.err().unwrap().to_string();
         assert!(why.contains("not compiled within 0 s"), "{why}");
         let simple = wat::parse_str("(component)").unwrap();
-        let other = load_within(LIMIT, simple, cache.clone()).await;
+        let other = load_within(LIMIT, turns, simple, cache.clone()).await;
         let why = other.err().map(|why| why.to_string());
         assert!(why.is_some_and(|why| why.contains("not of a world")));
     }
@@ -101,14 +131,27 @@ mod tests {
     async fn a_component_whose_compiling_was_given_up_is_there_when_it_is_next_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("code"), folder.path().join("key"));
-        let given_up = load_within(Duration::ZERO, large(), cache.clone()).await;
+        let turns = turns();
+        let given_up = load_within(Duration::ZERO, turns, large(), cache.clone()).await;
         assert!(given_up.is_err());
         // All turns are free again once the thread is done.
-        let turns = TURNS.acquire_many(AT_ONCE as u32).await.unwrap();
-        drop(turns);
+        drop(turns.acquire_many(AT_ONCE as u32).await.unwrap());
         let kept = std::fs::read_dir(folder.path().join("code")).unwrap();
         assert_eq!(kept.count(), 1);
         let engine = engine().unwrap();
         let _: Component = cache.code(engine, &large()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_gpak_waits_for_no_other_component_and_holds_up_no_task() {
+        let bytes: &'static [u8] = large().leak();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("code"), folder.path().join("key"));
+        let _all = TURNS.acquire_many(AT_ONCE as u32).await.unwrap();
+        let compiling = own(bytes, cache);
+        tokio::pin!(compiling);
+        let first = futures::poll!(compiling.as_mut());
+        assert!(first.is_pending(), "it is compiled on another thread");
+        assert!(compiling.await.is_ok());
     }
 }

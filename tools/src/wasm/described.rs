@@ -110,6 +110,7 @@ fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
             resumable: tool.resumable || (effect == Effect::Reversible && !tool.can_compensate),
             control: None,
             asks_with: Vec::new(),
+            observes: false,
         },
         output,
         can_compensate: tool.can_compensate,

@@ -8,7 +8,7 @@ mod address;
 mod client;
 
 pub(crate) use address::is_public;
-pub(crate) use client::{Barred, Network, Reach};
+pub(crate) use client::{Barred, Network, Reach, tls};
 pub use client::{Names, SystemNames};
 
 /// A host as a manifest names it: `api.example.com`, `*.example.com` (any name below), with `:PORT`, or an

@@ -80,6 +80,7 @@ pub(super) fn described(manifest: &Manifest, source: &[u8]) -> Result<Vec<Descri
                 resumable: tool.effect == Effect::Reversible,
                 control: None,
                 asks_with: Vec::new(),
+                observes: false,
             },
             output: tool.output.clone(),
             can_compensate: false,

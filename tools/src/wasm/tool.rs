@@ -262,8 +262,7 @@ impl PackagedTool {
         Ok(ToolOutput {
             text,
             data: Some(value),
-            label: None,
-            made: None,
+            ..ToolOutput::default()
         })
     }
 

@@ -225,6 +225,14 @@ impl Place {
         sync(&self.folder)
     }
 
+    /// Removes what a call that was cut off had written of a file here.
+    pub(crate) fn remove_half_written(&self, temp: &Temp) {
+        if self.missing.is_empty() {
+            // Nearly always there is none.
+            let _ = self.folder.remove_file(&temp.0);
+        }
+    }
+
     pub(crate) fn remove_file(&self) -> Result<(), ToolError> {
         let removed = self
             .folder

@@ -182,6 +182,56 @@ async fn a_host_that_was_not_granted() {
     assert!(server.asked().is_empty());
 }
 
+/// A package of a script that fetches what it is told to.
+async fn fetching(home: &Home, grant: &str) -> Arc<gpak_tools::wasm::PackagedTool> {
+    let source = "async function invoke({ url, body }) {
+      const answer = await fetch(url, body ? { method: 'POST', headers: { 'x-kind': 'a test' }, body } : {});
+      return { status: answer.status, type: answer.headers.get('Content-Length'), said: answer.text() };
+    }";
+    let folder = home.path("source/fetches");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tool.js"), source).unwrap();
+    let manifest = format!(
+        "name = \"fetches\"\nversion = \"1\"\nkind = \"script\"\nfile = \"tool.js\"\n{grant}
+[[tools]]\nname = \"fetches\"\ndescription = \"Fetches.\"\neffect = \"irreversible\"\ninput = {{type = \"object\"}}\n"
+    );
+    std::fs::write(folder.join("tool.toml"), manifest).unwrap();
+    let package = home.add_folder(&folder).await.unwrap();
+    home.packages.tools_of(package).remove(0)
+}
+
+#[tokio::test]
+async fn a_script_fetches_from_a_granted_host_and_from_no_other() {
+    let server = Server::start(&[("/a", ok("hello")), ("/away", to("http://127.0.0.1:9/"))]).await;
+    let home = Home::new();
+    let tool = fetching(&home, &server.grant()).await;
+    let output = home.call(&tool, json!({"url": server.url("/a")})).await;
+    let output = output.unwrap();
+    assert_eq!(
+        output.data,
+        Some(json!({"status": 200, "type": "5", "said": "hello"}))
+    );
+    assert_eq!(output.label, Some(Label::Web("127.0.0.1".to_owned())));
+    let posted = json!({"url": server.url("/echo"), "body": "to you"});
+    home.call(&tool, posted).await.unwrap();
+    let asked = server.asked().pop().unwrap();
+    assert!(asked.starts_with("POST /echo "), "{asked}");
+    assert!(asked.contains("x-kind: a test") && asked.contains("content-length: 6"));
+    for url in [
+        server.url("/away"),
+        "http://127.0.0.1:9/".to_owned(),
+        "https://example.com/".to_owned(),
+    ] {
+        let why = told(home.call(&tool, json!({"url": url})).await);
+        assert_says(&why, &["were not granted"]);
+    }
+    let bare = Home::new();
+    let tool = fetching(&bare, "").await;
+    let why = told(bare.call(&tool, json!({"url": server.url("/a")})).await);
+    assert_says(&why, &["were not granted"]);
+    still_works(&home).await;
+}
+
 #[tokio::test]
 async fn a_name_that_stands_for_loopback() {
     let server = Server::start(&[("/a", ok("[1]"))]).await;

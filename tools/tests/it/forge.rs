@@ -16,6 +16,7 @@ struct Forge {
     bench: Bench,
     store: MadeStore,
     tool: MakeTool,
+    by_definition: MakeTool,
 }
 
 fn forge() -> Forge {
@@ -29,8 +30,14 @@ fn forge() -> Forge {
     let packages = Packages::new(wasm::Options::new(dir, cache, options));
     let store = MadeStore::new(bench.home.path().join("data/made"), packages);
     let reserved = BTreeSet::from(["read_file".to_owned()]);
-    let tool = MakeTool::new(store.clone(), reserved);
-    Forge { bench, store, tool }
+    let tool = MakeTool::new(store.clone(), reserved.clone());
+    let by_definition = MakeTool::of_definitions(store.clone(), reserved);
+    Forge {
+        bench,
+        store,
+        tool,
+        by_definition,
+    }
 }
 
 /// A tool that doubles a number, with something of it changed.
@@ -256,4 +263,156 @@ async fn a_tool_with_a_folder_reads_and_writes_there_and_is_undone() {
     let spec = forge.tool.spec();
     assert!(spec.asks_for_more(&json!({"needs": {"clock": true}})));
     assert!(!spec.asks_for_more(&json!({"needs": {}})) && !spec.asks_for_more(&json!({})));
+}
+
+/// A tool as a small model writes it.
+const DEFINITION: &str = r#"// Repeats a word, with what is between.
+function repeat_word(word, times, between) {
+  if (typeof word !== "string" || !(times > 0)) throw new Error("give a word and a number above 0")
+  const all = Array(times).fill(word)
+
+  return all.join(between ?? " / ")
+}
+// examples
+repeat_word("a) => b", 2, "-") => "a) => b-a) => b"
+repeat_word("no", 2) => "no / no"
+// bad input
+repeat_word("no", 0) => error"#;
+
+impl Forge {
+    async fn define(&self, definition: &str) -> Result<ToolOutput, ToolError> {
+        let call = call(MAKE_TOOL, json!({"definition": definition}));
+        self.by_definition.call(&call, &self.bench.context).await
+    }
+
+    async fn refused_definition(&self, from: &str, to: &str) -> String {
+        assert!(DEFINITION.contains(from), "{from}");
+        let why = match self.define(&DEFINITION.replace(from, to)).await {
+            Err(ToolError::Rejected(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(self.store.names(&self.bench.context.workspace).is_empty());
+        why
+    }
+}
+
+#[tokio::test]
+async fn a_definition_is_a_tool_with_the_names_of_its_function_and_the_types_of_its_examples() {
+    let forge = forge();
+    let output = forge.define(DEFINITION).await.unwrap();
+    let told = "```call\n{\"tool\":\"repeat_word\",\"args\":{\"word\":\"a) => b\",\"times\":2,\"between\":\"-\"}}\n```";
+    assert!(output.text.contains(told), "{}", output.text);
+    let made = output.made.unwrap();
+    assert_eq!(made.spec.name, "repeat_word");
+    assert_eq!(
+        made.spec.description,
+        "Repeats a word, with what is between."
+    );
+    assert_eq!(
+        made.spec.input,
+        json!({
+            "type": "object",
+            "properties": {"word": {"type": "string"}, "times": {"type": "number"}, "between": {"type": "string"}},
+            "required": ["word", "times"],
+            "additionalProperties": false,
+        })
+    );
+    // Whoever takes the run on has the tool, whether it writes definitions or not.
+    for maker in [&forge.tool, &forge.by_definition] {
+        let tool = maker.open_made(&made).unwrap();
+        let args = json!({"word": "ho", "times": 3});
+        let call = call("repeat_word", args);
+        let said = tool.call(&call, &forge.bench.context).await.unwrap();
+        assert_eq!(said.text, "ho / ho / ho");
+    }
+}
+
+#[tokio::test]
+async fn a_definition_that_is_none_or_whose_examples_do_not_come_out_is_told_what_to_mend() {
+    let forge = forge();
+    let cases = [
+        (
+            "\"no / no\"",
+            "\"no no\"",
+            "example 2, repeat_word(\"no\", 2): expected \"no no\", got \"no / no\"",
+        ),
+        (
+            "\"no\", 0",
+            "\"no\", 1",
+            "example 3, repeat_word(\"no\", 1): expected an error, got \"no\"",
+        ),
+        (
+            "Array(times)",
+            "list_of(times)",
+            "list_of is not defined (line 4",
+        ),
+        (
+            "// bad input\nrepeat_word(\"no\", 0) => error",
+            "repeat_word(\"no\", 1) => \"no\"",
+            "no example is of bad input",
+        ),
+        (
+            "repeat_word(\"no\", 2)",
+            "repeat(\"no\", 2)",
+            "calls repeat, and the function is repeat_word",
+        ),
+        ("(\"no\", 2)", "(no, 2)", "gives no JSON"),
+        (
+            "(\"no\", 2)",
+            "(\"no\", 2, \"\", 4)",
+            "gives 4 arguments of 3",
+        ),
+        (
+            "function repeat_word(word",
+            "function read_file(word",
+            "calls repeat_word, and the function is read_file",
+        ),
+        ("\n}\n", "\n  }\n", "no end"),
+        (
+            "function repeat_word(",
+            "const repeat_word = (",
+            "no line that begins with `function",
+        ),
+    ];
+    for (from, to, wanted) in cases {
+        let why = forge.refused_definition(from, to).await;
+        assert!(why.contains(wanted), "{to}: {why}");
+    }
+    let renamed = DEFINITION.replace("repeat_word", "read_file");
+    let why = forge.define(&renamed).await.unwrap_err().to_string();
+    assert!(why.contains("there is a tool read_file already"), "{why}");
+    let renamed = DEFINITION.replace("repeat_word", "invoke");
+    let why = forge.define(&renamed).await.unwrap_err().to_string();
+    assert!(why.contains("name the function after"), "{why}");
+}
+
+#[test]
+fn a_definition_that_a_model_is_held_to_has_a_check_and_examples_of_both_kinds() {
+    let forge = forge();
+    let pattern = &forge.by_definition.spec().input["properties"]["definition"]["pattern"];
+    let pattern = regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+    assert!(pattern.is_match(DEFINITION));
+    for (what, from, to) in [
+        (
+            "bad input",
+            "// bad input\nrepeat_word(\"no\", 0) => error",
+            "",
+        ),
+        ("an example", "repeat_word(\"no\", 0) => error", ""),
+        ("a check", "  if (typeof", "  (typeof"),
+        (
+            "a description",
+            "// Repeats a word, with what is between.\n",
+            "",
+        ),
+        ("a good name", "function repeat_word", "function RepeatWord"),
+        ("JSON", "\"no / no\"", "'no / no'"),
+        ("an end", "\n}\n", "\n"),
+    ] {
+        assert!(DEFINITION.contains(from));
+        assert!(!pattern.is_match(&DEFINITION.replace(from, to)), "{what}");
+    }
+    // What is compared, listed and nested is JSON, too.
+    let rich = "repeat_word([[1, -2.5], {\"a\": \"\\\"\"}]) => {\"n\": [true, \"x\"]}";
+    assert!(pattern.is_match(&DEFINITION.replace("repeat_word(\"no\", 2) => \"no / no\"", rich)));
 }

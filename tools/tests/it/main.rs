@@ -27,3 +27,4 @@ mod search;
 mod shell;
 mod undo;
 mod wasm;
+mod ways;

@@ -2,4 +2,6 @@
 
 pub mod bed;
 mod conformance;
+pub mod issuer;
+mod oauth;
 mod servers;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use gpak_kernel::tool::{Call, Tool, ToolError};
 use gpak_tools::{
@@ -53,6 +53,36 @@ fn call(number: u32, script: &str) -> Call {
         args: json!({"script": script}),
         attempt: 1,
     }
+}
+
+#[tokio::test]
+async fn files_that_hold_the_same_are_each_moved_to_a_place_of_their_own() {
+    let scripts = scripts();
+    for name in ["p-1.txt", "p-2.txt", "x.md", "y.md"] {
+        fs::write(scripts.bench.path(name), "same\n").unwrap();
+    }
+    let script = "move('p-1.txt', 'q-1.txt'); move('p-2.txt', 'q-2.txt'); move('y.md', 'd/'); move('x.md', 'd/')";
+    assert_eq!(
+        scripts.told(1, script).await,
+        "moved p-1.txt to q-1.txt\nmoved p-2.txt to q-2.txt\nmoved x.md to d/x.md\nmoved y.md to d/y.md"
+    );
+}
+
+#[tokio::test]
+async fn a_script_that_a_crash_cut_off_is_undone_without_a_trace() {
+    let Scripts { bench, tool } = scripts();
+    bench.put("a.txt", "one\n");
+    let before = bench.tree();
+    let call = call(
+        1,
+        "write('a.txt', 'two\\n'); write('new/b.txt', 'b\\n'); write('new/c.txt', 'c\\n')",
+    );
+    tool.call(&call, &bench.context).await.unwrap();
+    // As after a crash while the last file was written.
+    let temp = format!("new/.gpak-{}-1.0.tmp", bench.context.run.short());
+    fs::rename(bench.path("new/c.txt"), bench.path(&temp)).unwrap();
+    tool.compensate(&call, &bench.context).await.unwrap();
+    assert_eq!(bench.tree(), before);
 }
 
 #[tokio::test]

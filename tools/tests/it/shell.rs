@@ -280,3 +280,47 @@ async fn what_is_protected_is_not_written_in_a_folder_that_may_be() {
     let text = bench.call(2, "run_command", touch("app/other/file")).await;
     assert_eq!(text, "exit code 0, no output");
 }
+
+#[tokio::test]
+async fn what_is_protected_is_not_read_by_any_of_its_names() {
+    if !Reach::can_be_enforced() {
+        println!("DID NOT RUN: this kernel has no Landlock");
+        return;
+    }
+    let outside = elsewhere();
+    let at = |name: &str| outside.path().join(name);
+    fs::create_dir_all(at("app/gpak")).unwrap();
+    fs::write(at("app/gpak/key"), "a secret").unwrap();
+    fs::write(at("app/other"), "seen").unwrap();
+    std::os::unix::fs::symlink(at("app/gpak"), at("linked")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), at("around")).unwrap();
+    let bench = Bench::with(|options| options.protected.push(at("linked")));
+    bench.put("mine", "mine");
+    let names = [
+        "app/gpak/key",
+        "linked/key",
+        "around/app/gpak/key",
+        "around/linked/key",
+    ];
+    for (number, name) in (1..).zip(names) {
+        let command = format!(
+            "cat {0} || cp {0} here || sh -c 'cat < {0}'",
+            at(name).display()
+        );
+        let text = bench
+            .call(number, "run_command", json!({"command": command}))
+            .await;
+        assert!(!text.contains("a secret"), "{name}: {text}");
+        assert!(text.contains("Permission denied"), "{name}: {text}");
+        assert!(text.contains("what gpak keeps"), "{name}: {text}");
+    }
+    let command = format!(
+        "cat {} mine && echo new > new && cat new && ls {}",
+        at("app/other").display(),
+        at("app/gpak").display()
+    );
+    let text = bench
+        .call(9, "run_command", json!({"command": command}))
+        .await;
+    assert_eq!(text, "exit code 0\nseenminenew\nkey");
+}

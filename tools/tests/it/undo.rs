@@ -106,6 +106,17 @@ async fn a_call_that_a_crash_interrupted_midway_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_call_that_a_crash_interrupted_midway_is_undone_without_being_made_again() {
+    let bench = workspace();
+    let args = json!({"path": "deep/er/b.txt", "content": "new\n"});
+    bench.call(1, "write_file", args).await;
+    let temp = format!("deep/er/.gpak-{}-1.0.tmp", bench.context.run.short());
+    fs::rename(bench.path("deep/er/b.txt"), bench.path(&temp)).unwrap();
+    bench.undo(1, "write_file").await.unwrap();
+    assert_eq!(bench.tree(), workspace().tree());
+}
+
+#[tokio::test]
 async fn a_call_whose_file_somebody_else_changed_meanwhile_is_in_doubt() {
     for (tool, args) in reversible_calls() {
         let bench = workspace();

@@ -7,6 +7,7 @@ pub mod home;
 
 mod nested;
 mod packages;
+mod stopped;
 mod undo;
 mod values;
 mod wasi;

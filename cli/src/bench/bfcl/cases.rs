@@ -169,15 +169,12 @@ impl RawCase {
 
 impl RawFunction {
     fn ready(self) -> Function {
-        let tool = ToolSpec {
-            name: self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
-            description: self.description,
-            input: schema(&self.parameters),
-            effect: Effect::Pure,
-            resumable: false,
-            control: None,
-            asks_with: Vec::new(),
-        };
+        let tool = ToolSpec::new(
+            self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+            self.description,
+            schema(&self.parameters),
+            Effect::Pure,
+        );
         Function {
             name: self.name,
             raw: self.parameters,

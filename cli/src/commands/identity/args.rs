@@ -8,6 +8,8 @@ use gpak_kernel::{
     label::Label,
 };
 
+use crate::link::LinkArgs;
+
 /// `gpak identity`
 #[derive(Debug, Subcommand)]
 pub enum IdentityCommand {
@@ -42,6 +44,19 @@ pub enum IdentityCommand {
         )]
         edit: EditCommand,
     },
+    /// Learn of what was experienced since the last time: what is proposed is tried, and signed if it does no worse
+    Reflect(ReflectArgs),
+    /// List what reflection proposed and did not sign
+    Proposals {
+        #[command(subcommand)]
+        #[allow(
+            missing_docs,
+            reason = "clap shows the doc comment of a subcommand field"
+        )]
+        command: Option<ProposalCommand>,
+    },
+    /// Ask the core who the agent is, and send it what was learnt, without a run
+    Sync(SyncArgs),
     /// List its versions, latest first
     Log {
         /// At most so many
@@ -121,6 +136,49 @@ pub struct InitArgs {
         conflicts_with_all = ["name", "persona", "rule", "mission", "constraint"]
     )]
     pub from: Option<PathBuf>,
+}
+
+/// `gpak identity reflect`
+#[derive(Debug, Args)]
+pub struct ReflectArgs {
+    /// The model, as `provider/name` or `embedded//path/to/file.gguf`
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// The folder with the scenarios, a TOML file each [default: `scenarios` beside the settings]
+    #[arg(long, value_name = "FOLDER")]
+    pub scenarios: Option<PathBuf>,
+    /// Read all experiences again, from the first
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// `gpak identity proposals`
+#[derive(Debug, Subcommand)]
+pub enum ProposalCommand {
+    /// Sign one in spite of what failed
+    Accept {
+        /// Its number
+        number: u32,
+    },
+    /// Throw one away
+    Discard {
+        /// Its number
+        number: u32,
+    },
+}
+
+/// `gpak identity sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Tokens of the window that the prompt is for
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub window: u32,
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap shows the doc comment of a flattened field"
+    )]
+    pub link: LinkArgs,
 }
 
 /// `gpak identity edit`

@@ -45,7 +45,7 @@ pub fn verify(
     };
     match verified {
         Ok(history) if json => print_json(&tell::name(&history)),
-        Ok(history) => println!(
+        Ok(history) => say!(
             "✓ {} of {} ({}), none changed",
             show::counted(history.latest(), "version"),
             history.capsule().core.name,
@@ -54,7 +54,7 @@ pub fn verify(
         Err(why) => {
             match json {
                 true => print_json(&json!({"broken": why})),
-                false => println!("✗ {why}"),
+                false => say!("✗ {why}"),
             }
             return Ok(FAILED);
         }
@@ -85,14 +85,14 @@ pub fn export(store: &IdentityStore, output: Option<&Path>, json: bool) -> Resul
     let lines = history.versions().iter().map(Version::line);
     let text: String = lines.map(|line| line + "\n").collect();
     let Some(path) = output else {
-        print!("{text}");
+        say_text!("{text}");
         return Ok(DONE);
     };
     std::fs::write(path, text).map_err(file(path))?;
     if json {
         print_json(&tell::name(&history));
     } else {
-        println!("{} exported", show::counted(history.latest(), "version"));
+        say!("{} exported", show::counted(history.latest(), "version"));
     }
     Ok(DONE)
 }
@@ -129,7 +129,7 @@ pub fn import(
     } else {
         let name = &history.capsule().core.name;
         let new = show::counted(new, "version");
-        println!("{new} imported; {name} is at version {}", history.latest());
+        say!("{new} imported; {name} is at version {}", history.latest());
     }
     Ok(DONE)
 }
@@ -178,11 +178,11 @@ pub fn key(
         print_json(&json!({"identity": identity, "key": key, "secret": secret.is_ok()}));
         return Ok(DONE);
     }
-    println!("identity    {identity}");
-    println!("public key  {key}");
+    say!("identity    {identity}");
+    say!("public key  {key}");
     match secret {
-        Ok(()) => println!("secret key  {}", store.key_file().display()),
-        Err(IdentityError::NoKey(_)) => println!("secret key  not here"),
+        Ok(()) => say!("secret key  {}", store.key_file().display()),
+        Err(IdentityError::NoKey(_)) => say!("secret key  not here"),
         Err(why) => return Err(why.into()),
     }
     Ok(DONE)

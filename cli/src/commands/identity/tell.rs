@@ -47,7 +47,7 @@ pub fn show(history: &History, version: Option<u64>, json: bool) -> Result<u8, F
         return Ok(DONE);
     }
     let core = &capsule.core;
-    println!("{} · version {number} · {}", core.name, history.identity());
+    say!("{} · version {number} · {}", core.name, history.identity());
     part("persona", &core.persona);
     list("constitution", numbered(&core.constitution));
     part("mission", &capsule.mission);
@@ -60,13 +60,13 @@ pub fn show(history: &History, version: Option<u64>, json: bool) -> Result<u8, F
 
 fn part(title: &str, text: &str) {
     if !text.is_empty() {
-        println!("\n{title}\n      {}", text.trim().replace('\n', "\n      "));
+        say!("\n{title}\n      {}", text.trim().replace('\n', "\n      "));
     }
 }
 
 fn list(title: &str, lines: Vec<String>) {
     if !lines.is_empty() {
-        println!("\n{title}\n{}", lines.join("\n"));
+        say!("\n{title}\n{}", lines.join("\n"));
     }
 }
 
@@ -83,9 +83,9 @@ pub fn log(history: &History, limit: usize, json: bool) -> Result<u8, Failure> {
         if json {
             print_json(version);
         } else {
-            println!("{}", line(version));
+            say!("{}", line(version));
             for edit in &version.edits {
-                println!("      {}", told(edit));
+                say!("      {}", told(edit));
             }
         }
     }
@@ -108,7 +108,7 @@ fn line(version: &Version) -> String {
 }
 
 /// An edit in one line.
-fn told(edit: &Edit) -> String {
+pub fn told(edit: &Edit) -> String {
     let short = |text: &str| show::shorten(&show::one_line(text), 90);
     match edit {
         Edit::Name { text } => format!("name: {}", short(text)),
@@ -139,9 +139,9 @@ pub fn latest(history: &History, json: bool) -> Result<u8, Failure> {
         print_json(version);
         return Ok(DONE);
     }
-    println!("version {}", version.header.version);
+    say!("version {}", version.header.version);
     for edit in &version.edits {
-        println!("  {}", told(edit));
+        say!("  {}", told(edit));
     }
     Ok(DONE)
 }
@@ -161,15 +161,15 @@ pub fn diff(
             print_json(change);
             continue;
         }
-        println!("{}", change.what);
+        say!("{}", change.what);
         for (sign, text) in [('-', &change.before), ('+', &change.after)] {
             if let Some(text) = text {
-                println!("{sign} {}", text.replace('\n', &format!("\n{sign} ")));
+                say!("{sign} {}", text.replace('\n', &format!("\n{sign} ")));
             }
         }
     }
     if changes.is_empty() && !json {
-        println!("versions {from} and {to} say the same");
+        say!("versions {from} and {to} say the same");
     }
     Ok(DONE)
 }

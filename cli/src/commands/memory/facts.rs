@@ -52,7 +52,7 @@ pub async fn find(
         for episode in &found {
             match json {
                 true => print_json(episode),
-                false => println!("{}: {}", summary.run.short(), plain(&episode.text)),
+                false => say!("{}: {}", summary.run.short(), plain(&episode.text)),
             }
         }
         if !found.is_empty() {

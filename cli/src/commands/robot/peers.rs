@@ -7,7 +7,7 @@ use std::{
 };
 
 use gpak_edge::{
-    body::live::Sense,
+    body::{driver::Sense, telemetry::Telemetry},
     mesh::{MeshConfig, MeshError, Node, secret},
     reflex::{
         clock,
@@ -73,6 +73,8 @@ pub async fn peers(file: &Path, listen_s: f32, json: bool) -> Result<u8, Failure
         if json {
             print_json(&json!({
                 "peer": name, "key": peer.key, "heard_s_ago": age, "presence": peer.presence,
+                "telemetry": peer.telemetry.as_ref().map(|(_, telemetry)| telemetry),
+                "telemetry_s_ago": peer.telemetry.as_ref().map(|(at, _)| at.age(now).as_secs_f32()),
                 "hazards": hazards, "refused": refused,
             }));
             continue;
@@ -86,14 +88,36 @@ pub async fn peers(file: &Path, listen_s: f32, json: bool) -> Result<u8, Failure
             });
             format!(", {}{at}", presence.mode)
         });
-        println!("{name:12} {heard}{presence}, {hazards} hazards, {refused} messages refused");
+        say!("{name:12} {heard}{presence}, {hazards} hazards, {refused} messages refused");
+        if let Some((at, telemetry)) = &peer.telemetry {
+            say!("{:12} {}", "", measured(telemetry, at.age(now)));
+        }
     }
     let strangers = node.strangers();
     if strangers > 0 && !json {
-        println!("{strangers} messages of strangers");
+        say!("{strangers} messages of strangers");
     }
     tokio::task::spawn_blocking(move || drop(node)).await.ok();
     Ok(DONE)
+}
+
+fn measured(telemetry: &Telemetry, age: Duration) -> String {
+    let twist = telemetry.odometry.unwrap_or_default().twist;
+    let near = telemetry.nearest_m.map_or(String::new(), |near| {
+        format!(", nearest thing {near:.1} m away")
+    });
+    let battery = telemetry.battery.map_or(String::new(), |charge| {
+        format!(", battery {:.0} %", charge * 100.0)
+    });
+    let held = match telemetry.causes.as_slice() {
+        [] => "held by nothing".to_owned(),
+        causes => format!("held by {}", causes.join(", ")),
+    };
+    format!(
+        "{:.2} m/s{near}{battery}, {held} ({:.1} s ago)",
+        twist.linear_mps,
+        age.as_secs_f32()
+    )
 }
 
 /// `gpak robot key`
@@ -101,7 +125,7 @@ pub fn key(file: &Path, json: bool) -> Result<u8, Failure> {
     let key = secret(file)?.public();
     match json {
         true => print_json(&json!({"key": key})),
-        false => println!("{key}"),
+        false => say!("{key}"),
     }
     Ok(DONE)
 }

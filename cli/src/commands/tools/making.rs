@@ -49,16 +49,16 @@ pub fn new(
         }));
         return Ok(DONE);
     }
-    println!("made {name}:");
+    say!("made {name}:");
     for path in files {
-        println!("  {name}/{path}");
+        say!("  {name}/{path}");
     }
     match project.build_needs {
-        Some(needs) => println!("next (its build.sh needs {needs}):"),
-        None => println!("next:"),
+        Some(needs) => say!("next (its build.sh needs {needs}):"),
+        None => say!("next:"),
     }
     for line in next {
-        println!("  {line}");
+        say!("  {line}");
     }
     Ok(DONE)
 }
@@ -78,7 +78,7 @@ pub fn componentize(
     if json {
         print_json(&json!({"made": output, "bytes": component.len()}));
     } else {
-        println!("made {}, {} bytes", output.display(), component.len());
+        say!("made {}, {} bytes", output.display(), component.len());
     }
     Ok(DONE)
 }

@@ -1,6 +1,9 @@
 //! Where runs of MCP clients are made: in the service, or in a process that serves one client.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use gpak_kernel::{
     event::{Requested, RunId, RunSpec},
@@ -30,13 +33,16 @@ use crate::{
 
 /// Where runs of MCP clients are made.
 pub struct Host {
-    home: Home,
+    /// The user's folders.
+    pub home: Home,
     /// The runs.
     pub work: Work,
     /// The settings to look for a model by, where none was opened when the process began: a client that only
     /// calls tools needs none.
     late: Option<Settings>,
     model: OnceCell<String>,
+    /// The tools as they were last listed, for who looks at a request before it is read.
+    known: Mutex<Vec<ToolSpec>>,
 }
 
 impl Host {
@@ -47,6 +53,7 @@ impl Host {
             work: house.work.clone(),
             late: None,
             model: OnceCell::new(),
+            known: Mutex::default(),
         }
     }
 
@@ -57,6 +64,7 @@ impl Host {
             work,
             late: Some(settings),
             model: OnceCell::new(),
+            known: Mutex::default(),
         }
     }
 
@@ -65,7 +73,16 @@ impl Host {
         let workspace = self.work.workspace(None)?;
         let tools = self.work.tools_in(&workspace, literal::ID).await?;
         let acts = |tool: &ToolSpec| tool.control.is_none() && tool.name != READ_HISTORY;
-        Ok(tools.into_iter().filter(acts).collect())
+        let tools: Vec<_> = tools.into_iter().filter(acts).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&tools);
+        Ok(tools)
+    }
+
+    /// The tool of that name, as it was last listed.
+    pub fn known(&self, name: &str) -> Option<ToolSpec> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|tool| tool.name == name).cloned()
     }
 
     /// Begins the run of a call. `asks`: somebody can be asked what it needs leave for.

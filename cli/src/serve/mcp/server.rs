@@ -13,9 +13,12 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CreateTaskResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
-        InputRequiredResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
-        ProtocolVersion, ServerCapabilities, ServerConfig, Task, TaskPayload, TaskStatus,
+        CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, DetailedTask,
+        GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
+        InputRequiredResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+        ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Reference,
+        ResourceTemplate, ServerCapabilities, ServerConfig, Task, TaskPayload, TaskStatus, Tool,
         UpdateTaskParams,
     },
     service::{ElicitationMode, RequestContext},
@@ -27,6 +30,7 @@ use super::{
     ask::{self, Question},
     host::{By, Host},
     offered::{self, Look, Run},
+    prompts, resources,
     stand::{Followed, Stand, Watched},
 };
 use crate::serve::{
@@ -269,6 +273,9 @@ impl ServerHandler for Server {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_tasks()
+            .enable_resources()
+            .enable_prompts()
+            .enable_completions()
             .build();
         let mut config = ServerConfig::new(capabilities).with_instructions(
             "The tools work in the folder that gpak was started for. Each call is journaled, and what it \
@@ -276,6 +283,11 @@ impl ServerHandler for Server {
         );
         config.server_info = Implementation::new("gpak", env!("CARGO_PKG_VERSION"));
         config
+    }
+
+    /// What the headers of a call are held against, where its schema asks for arguments in headers.
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.host.known(name).as_ref().map(offered::tool)
     }
 
     async fn list_tools(
@@ -318,6 +330,90 @@ impl ServerHandler for Server {
                 Ok(CallToolResult::error(vec![text(why)]).into())
             }
         }
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let by = self.by(&context).map_err(refused)?;
+        let runs = resources::list(&self.host, &by).await;
+        Ok(ListResourcesResult::with_all_items(runs.map_err(internal)?))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.by(&context).map_err(refused)?;
+        let templates = resources::templates();
+        Ok(ListResourceTemplatesResult::with_all_items(templates))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: Context,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let by = self.by(&context).map_err(refused)?;
+        let read = resources::read(&self.host, &by, &request.uri).await?;
+        Ok(ReadResourceResult::new(vec![read]).into())
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        self.by(&context).map_err(refused)?;
+        let skills = prompts::list(&self.host).await.map_err(internal)?;
+        Ok(ListPromptsResult::with_all_items(skills))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: Context,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.by(&context).map_err(refused)?;
+        Ok(prompts::get(&self.host, &request).await?.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: Context,
+    ) -> Result<CompleteResult, ErrorData> {
+        let by = self.by(&context).map_err(refused)?;
+        let host = &self.host;
+        let values = match &request.r#ref {
+            Reference::Resource(template) => {
+                let known = resources::templates();
+                let is = |one: &ResourceTemplate| one.uri_template == template.uri;
+                if !known.iter().any(is) || request.argument.name != resources::RUN {
+                    let why = format!("there is no {} in {}", request.argument.name, template.uri);
+                    return Err(ErrorData::invalid_params(why, None));
+                }
+                let most = CompletionInfo::MAX_VALUES;
+                let ids = resources::ids(host, &by, &request.argument.value, most).await;
+                ids.map_err(internal)?
+            }
+            Reference::Prompt(prompt) => {
+                let known = prompts::list(host).await.map_err(internal)?;
+                if !known.iter().any(|one| one.name == prompt.name) {
+                    let why = format!("there is no prompt `{}`", prompt.name);
+                    return Err(ErrorData::invalid_params(why, None));
+                }
+                // A task is the user's own.
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let info = CompletionInfo::new(values);
+        let info = info.map_err(|why| internal(Problem::internal(why)))?;
+        Ok(CompleteResult::new(info))
     }
 
     async fn get_task(
@@ -445,6 +541,7 @@ fn invalid(problem: Problem) -> ErrorData {
     }
 }
 
-fn internal(problem: Problem) -> ErrorData {
+/// It could not be done, and why.
+pub fn internal(problem: Problem) -> ErrorData {
     ErrorData::internal_error(in_words(&problem), None)
 }

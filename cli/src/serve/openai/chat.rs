@@ -40,8 +40,8 @@ pub async fn create(
     let is_stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
     let model = body.get("model").and_then(Value::as_str).unwrap_or(AGENT);
     let ask = Ask::of_chat(&body)?;
-    if let Asked::Mind = asked(model)? {
-        return raw::chat(&house, ask, &body, is_stream).await;
+    if let Asked::Mind(name, mind) = asked(&house, model).await? {
+        return raw::chat(&house, (name, mind), ask, &body, is_stream).await;
     }
     let asking = Asking {
         house: &house,

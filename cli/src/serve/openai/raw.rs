@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    ACTIVE,
     ask::{Ask, Made, Turn},
     chat::{Chunks, body, broken, call, counts},
     stream::answer,
@@ -35,12 +34,17 @@ const TOKENS: u32 = 2048;
 const AHEAD: usize = 256;
 
 /// Answers a chat.
-pub async fn chat(house: &House, ask: Ask, said: &Value, is_stream: bool) -> Answered<Response> {
-    let model = house.work.mind(None).await?;
+pub async fn chat(
+    house: &House,
+    (name, model): (&'static str, Arc<dyn Model>),
+    ask: Ask,
+    said: &Value,
+    is_stream: bool,
+) -> Answered<Response> {
     let request = request(ask, said)?;
     let id = format!("chatcmpl-{}", db::random()?);
     if is_stream {
-        let chunks = Chunks::new(ACTIVE, counts(said));
+        let chunks = Chunks::new(name, counts(said));
         return Ok(streamed(house, model, request, (id, chunks)));
     }
     let reply = asked(house, model.as_ref(), &request).await?;
@@ -55,24 +59,24 @@ pub async fn chat(house: &House, ask: Ask, said: &Value, is_stream: bool) -> Ans
             message.insert("reasoning_content".to_owned(), reply.thought.into());
         }
     }
-    let body = body(&id, (ACTIVE, db::now()), (message, finish), &reply.usage);
+    let body = body(&id, (name, db::now()), (message, finish), &reply.usage);
     Ok(Json(body).into_response())
 }
 
 /// Gives a response. It is not kept, and cannot be had again.
 pub async fn response(
     house: &House,
+    (model_name, model): (&'static str, Arc<dyn Model>),
     ask: Ask,
     said: &Value,
     is_stream: bool,
 ) -> Answered<Response> {
     if is_stream {
-        return Err(
-            Problem::unprocessable("`gpak/active` streams chat completions only")
-                .help("use /v1/chat/completions, or leave `stream` out"),
-        );
+        return Err(Problem::unprocessable(format!(
+            "`{model_name}` streams chat completions only"
+        ))
+        .help("use /v1/chat/completions, or leave `stream` out"));
     }
-    let model = house.work.mind(None).await?;
     let request = request(ask, said)?;
     let reply = asked(house, model.as_ref(), &request).await?;
     let name = db::random()?;
@@ -93,7 +97,7 @@ pub async fn response(
     let usage = &reply.usage;
     let body = json!({
         "id": format!("resp_{name}"), "object": "response", "created_at": db::now(),
-        "status": "completed", "model": ACTIVE, "output": output, "store": false,
+        "status": "completed", "model": model_name, "output": output, "store": false,
         "error": null, "incomplete_details": null, "instructions": null, "metadata": {},
         "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
         "temperature": null, "top_p": null,

@@ -55,8 +55,8 @@ pub async fn create(
     let flag = |name: &str| body.get(name).and_then(Value::as_bool).unwrap_or(false);
     let model = body.get("model").and_then(Value::as_str).unwrap_or(AGENT);
     let ask = Ask::of_response(&body)?;
-    if let Asked::Mind = asked(model)? {
-        return raw::response(&house, ask, &body, flag("stream")).await;
+    if let Asked::Mind(name, mind) = asked(&house, model).await? {
+        return raw::response(&house, (name, mind), ask, &body, flag("stream")).await;
     }
     let previous = body.get("previous_response_id").and_then(Value::as_str);
     let asking = Asking {

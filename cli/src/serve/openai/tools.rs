@@ -29,6 +29,7 @@ pub fn spec(name: String, description: String, input: serde_json::Value) -> Tool
         resumable: false,
         control: Some(Control::Ask),
         asks_with: Vec::new(),
+        observes: false,
     }
 }
 

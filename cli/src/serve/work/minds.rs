@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     failure::{Failure, USAGE},
     home::Home,
+    minds::Selves,
     serve::problem::{Answered, Problem},
     settings::Settings,
     wire,
@@ -34,6 +35,8 @@ pub struct Minds {
 pub struct Mind {
     /// The model.
     pub model: Arc<dyn Model>,
+    /// Its selves, if it has two.
+    pub selves: Option<Selves>,
     /// Knows the tools that come with gpak, and so whether a run is possible.
     pub creator: Arc<Driver>,
 }
@@ -55,7 +58,7 @@ impl Minds {
     /// One more that was opened already. Gives its name.
     pub fn add(&self, mind: wire::Mind) -> Result<String, Failure> {
         let id = mind.model.profile().id();
-        let opened = self.mind(mind.model)?;
+        let opened = self.mind(mind)?;
         let cell = Arc::new(OnceCell::new_with(Some(opened)));
         self.lock().insert(id.clone(), cell);
         Ok(id)
@@ -91,7 +94,7 @@ impl Minds {
                 let settings = Settings::read(&self.home, std::path::Path::new("/"))?;
                 let stop = CancellationToken::new();
                 let mind = wire::mind(&self.home, &settings, Some(id), &stop).await?;
-                self.mind(mind.model)
+                self.mind(mind)
             })
             .await;
         if opened.is_err() {
@@ -101,12 +104,14 @@ impl Minds {
         opened.cloned()
     }
 
-    fn mind(&self, model: Arc<dyn Model>) -> Result<Mind, Failure> {
+    fn mind(&self, opened: wire::Mind) -> Result<Mind, Failure> {
+        let wire::Mind { model, selves, .. } = opened;
         let (home, journal) = (&self.home, self.journal.clone());
         let (nobody, stop) = (Arc::new(Nobody), CancellationToken::new());
         let creator = wire::driver_of_none_on(journal, home, model.clone(), nobody, stop)?;
         Ok(Mind {
             model,
+            selves,
             creator: Arc::new(creator),
         })
     }

@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::house::{Answer, Service};
 use crate::place::finish;
@@ -170,6 +173,37 @@ fn a_token_of_another_service_does_not_count_here() {
     let mut parts: Vec<_> = token.split('.').map(str::to_owned).collect();
     parts[1] = parts[1].replace(|c: char| c.is_ascii_digit(), "A");
     me(&there, &json!(parts.join("."))).with(401);
+}
+
+/// A token with another end, signed as the service signs.
+fn ending(service: &Service, token: &Value, end: impl Fn(i64) -> i64) -> Value {
+    let store = rusqlite::Connection::open(service.place.home().join("data/serve.db")).unwrap();
+    let sql = "SELECT value FROM secrets WHERE name = 'jwt'";
+    let key: Vec<u8> = store.query_row(sql, [], |row| row.get(0)).unwrap();
+    let parts: Vec<_> = token.as_str().unwrap().split('.').collect();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
+    let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["exp"] = end(claims["exp"].as_i64().unwrap()).into();
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+    let signed = format!("{}.{claims}", parts[0]);
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    mac.update(signed.as_bytes());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    json!(format!("{signed}.{signature}"))
+}
+
+#[test]
+fn a_token_that_has_run_out_does_not_count() {
+    let service = service();
+    add(&service, "ann", "admin", "correct horse battery");
+    let tokens = login(&service, "ann", "correct horse battery").with(200);
+    let (access, again) = (&tokens["access_token"], &tokens["refresh_token"]);
+    me(&service, &ending(&service, access, |end| end)).with(200);
+    me(&service, &ending(&service, access, |_| 1_700_000_000)).with(401);
+    let late = ending(&service, again, |_| 1_700_000_000);
+    refresh(&service, &late, json!({})).with(401);
+    // It was not taken for one that is used twice: the family is good still.
+    refresh(&service, again, json!({})).with(200);
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! Entries as a stream: cut anywhere, nothing is lost and nothing comes twice.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+};
+
 use serde_json::{Value, json};
 
 use super::{house::Service, runs::write};
@@ -118,24 +123,36 @@ fn clients_without_streams_wait_for_entries() {
         .with(404);
 }
 
+/// Clients that look on.
+fn watchers(service: &Service) -> u32 {
+    let metrics = service.get("/metrics").text;
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("gpak_watchers "));
+    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// A connection on which a run's events come.
+pub(super) fn watching(service: &Service, run: &str) -> TcpStream {
+    let mut connection = service.connect();
+    write!(
+        connection,
+        "GET /api/v1/runs/{run}/events HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\
+         authorization: Bearer {}\r\n\r\n",
+        service.host(),
+        service.key
+    )
+    .unwrap();
+    connection
+}
+
 #[test]
 fn a_thousand_streams_that_are_dropped_at_once_leave_nothing_behind() {
     let slow = json!({"delay_ms": 600_000, "text": "never"});
     let service = Service::with(Place::new(), &[slow], &["--rate", "1000000"]);
     let id = service.run("do it");
     service.until_status(&id, "running");
-    let open = || {
-        let metrics = service.get("/metrics").text;
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("gpak_watchers "));
-        line.unwrap()
-            .rsplit(' ')
-            .next()
-            .unwrap()
-            .parse::<u32>()
-            .unwrap()
-    };
+    let open = || watchers(&service);
     let files = || {
         std::fs::read_dir(format!("/proc/{}/fd", service.pid()))
             .unwrap()
@@ -144,17 +161,7 @@ fn a_thousand_streams_that_are_dropped_at_once_leave_nothing_behind() {
     let before = files();
     let mut connections = Vec::new();
     for _ in 0..1000 {
-        use std::io::Write;
-        let mut connection = service.connect();
-        write!(
-            connection,
-            "GET /api/v1/runs/{id}/events HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\
-             authorization: Bearer {}\r\n\r\n",
-            service.host(),
-            service.key
-        )
-        .unwrap();
-        connections.push(connection);
+        connections.push(watching(&service, &id));
     }
     let all = std::time::Instant::now();
     while open() < 1000 {
@@ -163,5 +170,30 @@ fn a_thousand_streams_that_are_dropped_at_once_leave_nothing_behind() {
     drop(connections);
     while open() > 0 || files() > before + 20 {
         assert!(all.elapsed().as_secs() < 60, "{} are left", open());
+    }
+}
+
+#[test]
+fn a_client_that_will_say_nothing_more_is_not_kept() {
+    let slow = json!({"delay_ms": 600_000, "text": "never"});
+    let service = Service::with(Place::new(), &[slow], &["--rate", "1000000"]);
+    let id = service.run("do it");
+    service.until_status(&id, "running");
+    // They read on, and close the half of the connection that they speak on.
+    let mut half: Vec<_> = (0..100).map(|_| watching(&service, &id)).collect();
+    let all = std::time::Instant::now();
+    while watchers(&service) < 100 {
+        assert!(all.elapsed().as_secs() < 60, "they did not all come");
+    }
+    for connection in &half {
+        connection.shutdown(Shutdown::Write).unwrap();
+    }
+    for connection in &mut half {
+        let mut told = Vec::new();
+        connection.read_to_end(&mut told).unwrap();
+        assert!(told.starts_with(b"HTTP/1.1 200"), "it was told before");
+    }
+    while watchers(&service) > 0 {
+        assert!(all.elapsed().as_secs() < 60, "some are left");
     }
 }

@@ -131,10 +131,61 @@ fn a_client_that_never_finishes_its_request_is_let_go() {
     }
     // Others are answered meanwhile.
     service.get("/api/v1/me").with(200);
+    let mut without_body = service.connect();
+    write!(
+        without_body,
+        "POST /api/v1/runs HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 20\r\n\r\n{{\"task\"",
+        service.host(),
+        service.key
+    )
+    .unwrap();
     for connection in &mut slow {
         let mut rest = Vec::new();
         // It ends: with an answer or without one.
         let _ = connection.read_to_end(&mut rest);
     }
+    let mut answer = [0; 12];
+    without_body.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(service.get("/api/v1/runs").with(200)["runs"], json!([]));
     assert!(start.elapsed().as_secs() < 50, "they are held for ever");
+}
+
+#[test]
+fn a_body_without_an_end_is_refused_and_takes_no_memory() {
+    let service = service();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let before = service.kilobytes("VmHWM");
+    for path in [
+        "/api/v1/runs",
+        "/v1/chat/completions",
+        "/mcp",
+        "/auth/login",
+    ] {
+        let mut connection = service.connect();
+        write!(
+            connection,
+            "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+             transfer-encoding: chunked\r\n\r\n",
+            service.host(),
+            service.key
+        )
+        .unwrap();
+        // A gigabyte, as far as anybody takes it.
+        let mut chunks = 0;
+        while chunks < 16 * 1024 && connection.write_all(chunk.as_bytes()).is_ok() {
+            chunks += 1;
+        }
+        assert!(chunks < 16 * 1024, "{path}: all of it was taken");
+        let mut answer = [0; 12];
+        // What was sent behind the answer may have cut it off.
+        if connection.read_exact(&mut answer).is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 413", "{path}");
+        }
+    }
+    let more = service.kilobytes("VmHWM") - before;
+    assert!(more < 64 * 1024, "it took {more} KiB");
+    assert_eq!(service.get("/api/v1/runs").with(200)["runs"], json!([]));
 }

@@ -66,17 +66,14 @@ impl Service {
     /// A service in that place, with more arguments.
     pub fn with(place: Place, script: &[Value], more: &[&str]) -> Self {
         let model = place.script(script);
-        let mut arguments: Vec<String> = [
-            "--json",
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--model",
-            &model,
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        arguments.extend(more.iter().map(|one| (*one).to_owned()));
+        Self::of(place, &[&["--model", &model], more].concat())
+    }
+
+    /// A service in that place, with the model that its settings name.
+    pub fn of(place: Place, more: &[&str]) -> Self {
+        let always = ["--json", "serve", "--listen", "127.0.0.1:0"];
+        let arguments = always.iter().chain(more);
+        let arguments: Vec<String> = arguments.map(|one| (*one).to_owned()).collect();
         let (child, out, told) = start(&place, &arguments, &[]);
         let mut service = Self {
             url: told["listening"].as_str().unwrap().to_owned(),
@@ -129,6 +126,13 @@ impl Service {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What the system says of its memory.
+    pub fn kilobytes(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Waits until it ended, and gives its exit code.

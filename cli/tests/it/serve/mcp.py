@@ -92,6 +92,54 @@ async def remembers(make):
         assert not result.is_error and "nine pounds" in text(result), result
 
 
+async def reads(make):
+    for mode in MODES:
+        async with make(mode) as client:
+            await client.call_tool("read_file", {"path": "plums.txt"})
+            listed = (await client.list_resources()).resources
+            assert listed and str(listed[0].uri).startswith("gpak://runs/"), listed
+            assert "read_file" in listed[0].name, listed[0]
+            uri = str(listed[0].uri)
+            read = (await client.read_resource(uri)).contents
+            assert "nine plums" in read[0].text and read[0].text.startswith("run "), read
+            read = (await client.read_resource(uri + "/events")).contents
+            entries = [json.loads(line) for line in read[0].text.splitlines()]
+            assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1)), entries
+            templates = (await client.list_resource_templates()).resource_templates
+            names = [str(one.uri_template) for one in templates]
+            assert names == ["gpak://runs/{run}", "gpak://runs/{run}/events"], names
+            run = uri.rsplit("/", 1)[1]
+            reference = types.ResourceTemplateReference(type="ref/resource", uri=names[0])
+            values = (await client.complete(reference, {"name": "run", "value": run[:9]})).completion.values
+            assert values == [run], values
+            for gone in ["gpak://runs/" + "0" * 32, "gpak://runs/../x", "file:///etc/passwd"]:
+                try:
+                    await client.read_resource(gone)
+                    raise SystemExit(f"{gone} was read")
+                except MCPError as why:
+                    code = -32602 if mode == MODERN else -32002
+                    assert why.error.code == code and why.error.data == {"uri": gone}, why.error
+            prompts = (await client.list_prompts()).prompts
+            assert [(one.name, one.description) for one in prompts] == [("tidy", "How to tidy up here.")], prompts
+            got = await client.get_prompt("tidy", {"task": "Tidy the cellar."})
+            said = got.messages[0].content.text
+            assert "Put plums into baskets." in said and said.endswith("Tidy the cellar."), said
+            try:
+                await client.get_prompt("no-such", {})
+                raise SystemExit("a prompt that is not there was had")
+            except MCPError as why:
+                assert why.error.code == -32602, why.error
+    if make is http:
+        # What another user asked for is not theirs to read.
+        async with make(MODERN, os.environ["OTHER"]) as client:
+            assert (await client.list_resources()).resources == []
+            try:
+                await client.read_resource(uri)
+                raise SystemExit("a run of somebody else was read")
+            except MCPError:
+                pass
+
+
 async def task(make):
     for mode in MODES:
         steps = []

@@ -49,7 +49,11 @@ fn does(place: &Place, what: &str, way: &str, environment: &[(&str, &str)]) {
 }
 
 fn over_http(what: &str) -> Service {
-    let service = Service::with(place(), &agent(), &[]);
+    over_http_in(place(), what)
+}
+
+fn over_http_in(place: Place, what: &str) -> Service {
+    let service = Service::with(place, &agent(), &[]);
     let (viewer, other) = (
         service.user("vera", "viewer"),
         service.user("otto", "operator"),
@@ -65,7 +69,10 @@ fn over_http(what: &str) -> Service {
 }
 
 fn over_pipes(what: &str) -> Place {
-    let place = place();
+    over_pipes_in(place(), what)
+}
+
+fn over_pipes_in(place: Place, what: &str) -> Place {
     let model = place.script(&agent());
     let work = place.work().display().to_string();
     let environment = [
@@ -162,10 +169,41 @@ impl Drop for Proxy {
     }
 }
 
+/// What the suite's scenarios call by name, as a package of the user's.
+fn fixture(place: &Place) {
+    let folder = place.home().join("fixture");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("tool.js"), include_str!("mcp_fixture.js")).unwrap();
+    fs::write(folder.join("tool.toml"), include_str!("mcp_fixture.toml")).unwrap();
+    let folder = folder.display().to_string();
+    place.gpak(&["tools", "add", "--yes", &folder]).with_code(0);
+    place.write(".gpak/skills/tidy/SKILL.md", SKILL);
+}
+
+/// A skill of the workspace.
+const SKILL: &str =
+    "---\nname: tidy\ndescription: How to tidy up here.\n---\nPut plums into baskets.\n";
+
+#[test]
+fn runs_are_resources_and_skills_are_prompts_over_http() {
+    let place = place();
+    place.write(".gpak/skills/tidy/SKILL.md", SKILL);
+    over_http_in(place, "reads");
+}
+
+#[test]
+fn runs_are_resources_and_skills_are_prompts_over_pipes() {
+    let place = place();
+    place.write(".gpak/skills/tidy/SKILL.md", SKILL);
+    over_pipes_in(place, "reads");
+}
+
 #[test]
 fn the_conformance_suite_finds_what_is_argued_and_nothing_else() {
     let folder = npm::folder("mcp-conformance", NPM);
-    let service = Service::with(place(), &[], &["--rate", "1000"]);
+    let place = place();
+    fixture(&place);
+    let service = Service::with(place, &[], &["--rate", "1000"]);
     let proxy = Proxy::to(&service, &folder);
     let expected = service.place.home().join("expected.yml");
     fs::write(&expected, include_str!("mcp_conformance.yml")).unwrap();

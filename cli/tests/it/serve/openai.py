@@ -127,4 +127,19 @@ def mind():
     assert client.responses.create(model="gpak/active", input="hi").output_text == "hello there you"
 
 
+def selves():
+    assert {model.id for model in client.models.list()} == {"gpak", "gpak/active", "gpak/core"}
+    for which in ("active", "core"):
+        model, messages = f"gpak/{which}", [{"role": "user", "content": "hi"}]
+        assert client.models.retrieve(model).id == model
+        said = client.chat.completions.create(model=model, messages=messages)
+        assert (said.model, said.choices[0].message.content) == (model, f"I am {which}"), said
+        chunks = list(client.chat.completions.create(model=model, messages=messages, stream=True))
+        assert {chunk.model for chunk in chunks} == {model}, chunks
+        parts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+        assert "".join(parts) == f"I am {which}", parts
+        said = client.responses.create(model=model, input="hi")
+        assert (said.model, said.output_text) == (model, f"I am {which}"), said
+
+
 globals()[sys.argv[1]]()

@@ -147,6 +147,31 @@ fn the_mind_alone_answers_and_starts_no_run() {
 }
 
 #[test]
+fn each_of_two_selves_answers_alone() {
+    let place = Place::new();
+    let one = |name: &str| {
+        let path = place.home().join(name);
+        let reply = json!([{"text": format!("I am {name}"), "word_ms": 20}]);
+        fs::create_dir_all(place.home()).unwrap();
+        fs::write(&path, reply.to_string()).unwrap();
+        format!("scripted/{}", path.display())
+    };
+    let (active, core) = (one("active"), one("core"));
+    place.config(&format!(
+        "[mind]\nactive = {active:?}\ncore = {core:?}\npolicy = \"cloud-only\"\n"
+    ));
+    let service = Service::of(place, &[]);
+    does(&service, &service.url, "selves");
+    assert_eq!(service.get("/api/v1/runs").with(200)["runs"], json!([]));
+
+    let alone = Service::saying(&[json!({"text": "hello"})]);
+    let why = alone.get("/v1/models/gpak/core").with(404)["error"]["message"].to_string();
+    assert!(why.contains("`mind.core` in the settings names"), "{why}");
+    let asked = json!({"model": "gpak/core", "messages": [{"role": "user", "content": "hi"}]});
+    alone.ask("POST", "/v1/chat/completions", asked).with(404);
+}
+
+#[test]
 fn a_request_that_the_client_sends_again_is_no_second_run() {
     let service = agent();
     for what in ["chat", "responses"] {

@@ -15,15 +15,16 @@ use std::{
 use gpak_kernel::label::Label;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Sense, simulated::NEVER};
 use crate::{
     body::{
-        actions::Order,
+        actions::{Order, Said},
+        driver::Sense,
         hal::{Speaker, Stamp},
         intent::Measured,
         perception::{Percept, Perception, side},
-        pilot::{Build, Held, Pilot},
+        pilot::{Build, Held, Pilot, Tick},
         record::Recorder,
+        telemetry::Telemetry,
     },
     mesh::{
         Node, Warning,
@@ -38,6 +39,8 @@ use crate::{
     },
 };
 
+/// Nothing was taken yet.
+const NEVER: Stamp = Stamp(0);
 /// How often the pilot looks.
 const EVERY: Duration = Duration::from_millis(50);
 /// For how long one of its wishes stands.
@@ -52,7 +55,9 @@ const WARN_AGAIN: Duration = Duration::from_secs(10);
 pub struct Outside {
     /// The board.
     pub board: Board,
-    /// The key with which the model's wishes are signed.
+    /// For whom it flies.
+    pub source: Source,
+    /// The key with which their wishes are signed.
     pub key: SourceKey,
     /// What is ordered.
     pub orders: mpsc::Receiver<Order>,
@@ -68,8 +73,46 @@ pub struct Outside {
     pub recorder: Recorder,
 }
 
+/// A person's hold on the mission: as long as it holds, the pilot wishes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Hold(Arc<AtomicBool>);
+
+impl Hold {
+    /// Holds the mission.
+    pub fn take(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Lets it go on.
+    pub fn let_go(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether it is held.
+    pub fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// How it is, for decisions that need no mind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// How far the nearest person in sight is.
+    pub person_m: Option<f32>,
+    /// How far it is to the nearest thing ahead.
+    pub ahead_m: Option<f32>,
+    /// What was heard last.
+    pub words: Option<String>,
+    /// What is left of the battery.
+    pub battery: Option<f32>,
+    /// How bad the reflexes find it.
+    pub severity: Severity,
+}
+
 /// A pilot at work, until it is dropped.
 pub struct Flight {
+    hold: Hold,
+    seen: Arc<Mutex<Seen>>,
     percepts: Arc<Mutex<VecDeque<Percept>>>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<Flown>>>,
@@ -93,10 +136,14 @@ impl Flight {
     pub fn start(outside: Outside) -> Result<Self, BoardError> {
         let percepts = Arc::new(Mutex::new(VecDeque::new()));
         let stop = Arc::new(AtomicBool::new(false));
+        let hold = Hold::default();
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let board = &outside.board;
         let mut cockpit = Cockpit {
+            hold: hold.clone(),
+            seen: seen.clone(),
             pulse: Pulse::start(board, Duration::from_millis(5), Duration::from_millis(200))?,
-            commander: board.commander(Source::Model, outside.key.clone())?,
+            commander: board.commander(outside.source, outside.key.clone())?,
             scans: ScanBuffer::new(board),
             decisions: board.decisions(),
             pilot: Pilot::new(outside.build),
@@ -127,6 +174,8 @@ impl Flight {
                 why,
             })?;
         Ok(Self {
+            hold,
+            seen,
             percepts,
             stop,
             thread: Mutex::new(Some(thread)),
@@ -140,6 +189,19 @@ impl Flight {
         taken
             .map(|percept| (percept.text, Label::Tool(percept.sensor.to_owned())))
             .collect()
+    }
+
+    /// The mission's hold.
+    pub fn hold(&self) -> Hold {
+        self.hold.clone()
+    }
+
+    /// How it is now.
+    pub fn seen(&self) -> Seen {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Ends it: the body stops. What there is to say of it is said once.
@@ -163,6 +225,8 @@ impl Drop for Flight {
 }
 
 struct Cockpit {
+    hold: Hold,
+    seen: Arc<Mutex<Seen>>,
     outside: Outside,
     pulse: Pulse,
     commander: Commander,
@@ -199,7 +263,13 @@ impl Cockpit {
             severity: status.severity,
             causes: status.causes,
         };
-        let tick = self.pilot.tick(time, held);
+        self.show(status.severity);
+        let is_held = self.hold.holds();
+        // Its time does not stand still meanwhile: what takes too long ends when it is let go.
+        let tick = match is_held {
+            true => Tick::default(),
+            false => self.pilot.tick(time, held),
+        };
         match tick.wish {
             Some(wish) => {
                 self.commander.send(wish, STANDS);
@@ -214,6 +284,20 @@ impl Cockpit {
         self.speak_to_peers(held, time);
         let percept = self.perception.held(held, self.wished, time);
         self.tell(percept, time);
+        let percept = self.perception.taken(is_held, time);
+        self.tell(percept, time);
+    }
+
+    fn show(&self, severity: Severity) {
+        let scan = self.scans.scan();
+        let seen = Seen {
+            person_m: self.pilot.person_m(),
+            ahead_m: scan.and_then(|scan| scan.value.nearest_toward(0.0, 0.5)),
+            words: self.pilot.words().map(ToOwned::to_owned),
+            battery: self.outside.board.battery().map(|read| read.value.charge),
+            severity,
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
     fn keep_decisions(&mut self) {
@@ -285,7 +369,7 @@ impl Cockpit {
             .is_some_and(|contact| contact.value.cliff);
         if cliff && self.warned_at.age(time) > WARN_AGAIN {
             self.warned_at = time;
-            let ahead = self.outside.build.radius_m + 0.12;
+            let ahead = self.outside.build.radius_m + self.outside.build.edge_m;
             let hazard = HazardSaid {
                 kind: HazardKind::Cliff,
                 stop: true,
@@ -303,6 +387,7 @@ impl Cockpit {
             (_, true) => "moves",
             _ => "rests",
         };
+        node.measures(Telemetry::read(&self.outside.board, time));
         node.is(Presence {
             name: node.name().to_owned(),
             pose: Some(pose),
@@ -340,10 +425,13 @@ impl Cockpit {
                     let said = self.outside.speaker.say(&text);
                     let what = serde_json::json!({"text": text});
                     self.outside.recorder.put("/said", time, &what);
-                    let ranges = self.pilot.people().iter().map(|person| person.range_m);
-                    let nearest = ranges.reduce(f32::min);
+                    let words = self.pilot.words().map(ToOwned::to_owned);
+                    let near = Said {
+                        person_m: self.pilot.person_m(),
+                        voice: words.map(|words| (words, self.pilot.voice_bearing())),
+                    };
                     // Whoever asked may be gone by now.
-                    let _ = answer.send(said.map(|()| nearest).map_err(|why| why.to_string()));
+                    let _ = answer.send(said.map(|()| near).map_err(|why| why.to_string()));
                 }
                 Order::Look(answer) => {
                     let _ = answer.send(self.describe());
@@ -377,12 +465,7 @@ impl Cockpit {
                 ("behind", PI),
                 ("right", -FRAC_PI_2),
             ] {
-                let near = scan.ranges_m.iter().enumerate().filter(|(index, range)| {
-                    let angle = scan.angle_min_rad + scan.angle_step_rad * *index as f32;
-                    let off = crate::body::hal::wrap(angle - middle).abs();
-                    off < 0.5 && **range >= scan.range_min_m && **range <= scan.range_max_m
-                });
-                let nearest = near.map(|(_, range)| *range).reduce(f32::min);
+                let nearest = scan.nearest_toward(middle, 0.5);
                 let far = || format!("nothing within {:.0} m", scan.range_max_m);
                 let text = nearest.map_or_else(far, |range| format!("{range:.1} m free"));
                 lines.push(format!("{name}: {text}"));

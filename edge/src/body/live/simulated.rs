@@ -1,99 +1,70 @@
-//! The simulator as a process's body: its sensors write to the board, its motors read from it.
+//! The simulator as a driver: its sensors write to the board, its motors read from it.
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::SyncSender,
     },
     thread::JoinHandle,
     time::Duration,
 };
 
-use super::Sense;
-use crate::body::hal::{Battery, Contact, Imu, Odometry};
 use crate::{
     body::{
-        hal::{Stamp, Stamped},
-        record::Recorder,
-        sim::{Readings, STEP, Scene, Simulation, world::World},
+        driver::{Driver, Hold, Loudspeaker, Outlet, Sensors, failed},
+        hal::{Device, DeviceError, Lifecycle, Speaker, Stamp, Twist},
+        sim::{EDGE_M, Readings, STEP, Scene, Simulation, world::World},
     },
     reflex::{
         clock::{after, now, sleep_until},
-        config::ReflexConfig,
-        shm::{Board, BoardError, ScanWriter, Wheels, Writer},
+        config::{ConfigError, ReflexConfig},
     },
 };
 
-/// How a simulated life begins.
-pub struct Start {
-    /// Its world at its beginning.
-    pub simulation: Simulation,
-    /// How many of its seconds pass in one.
-    pub speed: f32,
-    /// Where its sensors write to.
-    pub board: Board,
-    /// Where those write to that are not on the board.
-    pub senses: SyncSender<Sense>,
-    /// Where all is written down.
-    pub recorder: Recorder,
-}
+const NAME: &str = "simulator";
 
-/// A simulator that runs in a thread of its own, until it is dropped.
+/// A simulator that runs in a thread of its own while it is active. Inactive, its time stands still.
 pub struct Simulated {
     simulation: Arc<Mutex<Simulation>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    outlet: Outlet,
+    step: Duration,
+    told: Arc<Told>,
+    thread: Hold<JoinHandle<()>>,
 }
 
-struct Sensors {
-    odometry: Writer<Stamped<Odometry>>,
-    imu: Writer<Stamped<Imu>>,
-    contact: Writer<Stamped<Contact>>,
-    battery: Writer<Stamped<Battery>>,
-    scan: ScanWriter,
-    senses: SyncSender<Sense>,
-    recorder: Recorder,
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    safe: AtomicBool,
 }
 
 impl Simulated {
-    /// Lets time pass.
-    ///
-    /// # Errors
-    ///
-    /// Another body writes to the board, or the system gives no thread.
-    pub fn start(start: Start) -> Result<Self, BoardError> {
-        let board = &start.board;
-        let sensors = Sensors {
-            odometry: board.odometry_writer()?,
-            imu: board.imu_writer()?,
-            contact: board.contact_writer()?,
-            battery: board.battery_writer()?,
-            scan: board.scan_writer()?,
-            senses: start.senses,
-            recorder: start.recorder,
-        };
-        let simulation = Arc::new(Mutex::new(start.simulation));
-        let stop = Arc::new(AtomicBool::new(false));
-        let step = STEP.div_f32(start.speed.clamp(0.05, 50.0));
-        let (theirs, told, wheels) = (simulation.clone(), stop.clone(), board.wheels());
-        let thread = std::thread::Builder::new()
-            .name("simulator".to_owned())
-            .spawn(move || live(&theirs, &told, &wheels, sensors, step))
-            .map_err(|why| BoardError::System {
-                what: "start a thread",
-                why,
-            })?;
-        Ok(Self {
-            simulation,
-            stop,
-            thread: Some(thread),
-        })
+    /// A world at its beginning, of which so many seconds pass in one.
+    pub fn new(simulation: Simulation, speed: f32, outlet: Outlet) -> Self {
+        Self {
+            simulation: Arc::new(Mutex::new(simulation)),
+            outlet,
+            step: STEP.div_f32(speed.clamp(0.05, 50.0)),
+            told: Arc::default(),
+            thread: Hold::default(),
+        }
     }
 
-    /// The loudspeaker says something.
-    pub fn say(&self, text: &str) {
-        self.with(|simulation| simulation.say(text));
+    fn start(&mut self) -> Result<JoinHandle<()>, DeviceError> {
+        let sensors = self.outlet.open(NAME)?;
+        self.told = Arc::default();
+        let (simulation, told, step) = (self.simulation.clone(), self.told.clone(), self.step);
+        let wheels = self.outlet.board.wheels();
+        std::thread::Builder::new()
+            .name(NAME.to_owned())
+            .spawn(move || {
+                let wanted = |time| match told.safe.load(Ordering::Acquire) {
+                    true => Twist::default(),
+                    false => wheels.twist(time),
+                };
+                live(&simulation, &told.stop, wanted, sensors, step);
+            })
+            .map_err(|why| failed(NAME)(&why))
     }
 
     /// What there is to see now.
@@ -109,18 +80,64 @@ impl Simulated {
             .unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The world itself, for who says things in it.
+    /// The world itself, for who looks at it.
     pub fn world(&self) -> Arc<Mutex<Simulation>> {
         self.simulation.clone()
     }
 }
 
-impl Drop for Simulated {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
+impl Device for Simulated {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn lifecycle(&self) -> Lifecycle {
+        self.thread.lifecycle(|thread| !thread.is_finished())
+    }
+
+    fn activate(&mut self) -> Result<(), DeviceError> {
+        if self.lifecycle() == Lifecycle::Active {
+            self.told.safe.store(false, Ordering::Release);
+            return Ok(());
+        }
+        self.deactivate();
+        let started = self.start();
+        self.thread.keep(started)
+    }
+
+    fn deactivate(&mut self) {
+        self.told.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.let_go() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Driver for Simulated {
+    fn safe(&self) {
+        self.told.safe.store(true, Ordering::Release);
+    }
+
+    fn refused(&self) -> u64 {
+        0
+    }
+
+    fn speaker(&self) -> Box<dyn Speaker> {
+        let world = Some(&self.simulation);
+        Box::new(Loudspeaker::over(
+            world,
+            Box::new(|world: &Mutex<Simulation>, text| {
+                let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+                world.say(text);
+                Ok(())
+            }),
+        ))
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        self.deactivate();
     }
 }
 
@@ -128,7 +145,7 @@ impl Drop for Simulated {
 fn live(
     simulation: &Mutex<Simulation>,
     stop: &AtomicBool,
-    wheels: &Wheels,
+    wanted: impl Fn(Stamp) -> Twist,
     mut sensors: Sensors,
     step: Duration,
 ) {
@@ -140,74 +157,45 @@ fn live(
             next = time;
         }
         sleep_until(next);
-        let twist = wheels.twist(now());
+        let twist = wanted(now());
         let readings = {
             let mut simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
             let until = after(simulation.now(), STEP * 2);
             simulation.drive(twist, until);
             simulation.tick()
         };
-        sensors.write(readings);
+        write(&mut sensors, readings);
     }
+    let mut simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
+    let until = simulation.now();
+    simulation.drive(Twist::default(), until);
 }
 
-impl Sensors {
-    /// Stamped anew: the board has the machine's clock.
-    fn write(&mut self, readings: Readings) {
-        let at = now();
-        let recorder = &self.recorder;
-        if let Some(odometry) = readings.odometry {
-            let value = odometry.value;
-            self.odometry.write(&Stamped { at, value });
-            recorder.put("/odom", at, &value);
-        }
-        if let Some(imu) = readings.imu {
-            let value = imu.value;
-            self.imu.write(&Stamped { at, value });
-            recorder.put("/imu", at, &value);
-        }
-        if let Some(contact) = readings.contact {
-            let value = contact.value;
-            self.contact.write(&Stamped { at, value });
-            recorder.put("/contact", at, &value);
-        }
-        if let Some(battery) = readings.battery {
-            let value = battery.value;
-            self.battery.write(&Stamped { at, value });
-            recorder.put("/battery", at, &value);
-        }
-        if let Some(scan) = readings.scan {
-            if let Err(why) = self.scan.write(at, &scan.value) {
-                tracing::error!("{why}");
-            }
-            recorder.put("/scan", at, &scan.value);
-        }
-        if let Some(sightings) = readings.sightings {
-            let value = sightings.value;
-            recorder.put("/sightings", at, &serde_json::json!({"sightings": value}));
-            // A pilot that does not listen misses a glance, not a word.
-            let _ = self
-                .senses
-                .try_send(Sense::Sightings(Stamped { at, value }));
-        }
-        for heard in readings.heard {
-            let value = heard.value;
-            recorder.put("/heard", at, &value);
-            if self
-                .senses
-                .try_send(Sense::Heard(Stamped { at, value }))
-                .is_err()
-            {
-                tracing::warn!("a word was not heard: the pilot does not listen");
-            }
-        }
+/// Stamped anew: the board has the machine's clock.
+fn write(sensors: &mut Sensors, readings: Readings) {
+    if let Some(odometry) = readings.odometry {
+        sensors.odometry.put(odometry.value);
     }
-}
-
-/// How fast a robot may be that sees the floor end 12 cm before it, 50 ms late, and brakes so hard.
-fn before_an_edge(braking_mps2: f32) -> f32 {
-    let late = braking_mps2 * 0.05;
-    (late * late + 2.0 * braking_mps2 * 0.12).sqrt() - late
+    if let Some(imu) = readings.imu {
+        sensors.imu.put(imu.value);
+    }
+    if let Some(contact) = readings.contact {
+        sensors.contact.put(contact.value);
+    }
+    if let Some(battery) = readings.battery {
+        sensors.battery.put(battery.value);
+    }
+    if let Some(scan) = readings.scan
+        && let Err(why) = sensors.scan.put(&scan.value)
+    {
+        tracing::error!("{why}");
+    }
+    if let Some(sightings) = readings.sightings {
+        sensors.senses.sees(sightings.value);
+    }
+    for heard in readings.heard {
+        sensors.senses.heard(heard.value);
+    }
 }
 
 /// The configuration of the reflexes of a simulated robot.
@@ -215,15 +203,12 @@ fn before_an_edge(braking_mps2: f32) -> f32 {
 /// # Errors
 ///
 /// The robot of that world could not stop for what it sees.
-pub fn robot_toml(world: &World, speed: f32) -> Result<(ReflexConfig, String), String> {
+pub fn robot_toml(world: &World, speed: f32) -> Result<ReflexConfig, ConfigError> {
     let robot = &world.robot;
     let mut config = ReflexConfig::example();
     let body = &mut config.body;
     (body.front_m, body.back_m) = (robot.radius_m, robot.radius_m);
     (body.half_width_m, body.turn_radius_m) = (robot.radius_m, Some(robot.radius_m));
-    body.forward_mps = robot
-        .max_speed_mps
-        .min(before_an_edge(robot.max_acceleration_mps2 * 0.9));
     body.backward_mps = robot.max_speed_mps.min(0.3);
     body.turn_radps = robot.max_turn_radps;
     body.braking_mps2 = robot.max_acceleration_mps2 * 0.9;
@@ -243,14 +228,14 @@ pub fn robot_toml(world: &World, speed: f32) -> Result<(ReflexConfig, String), S
     }
     if let Some(contact) = &mut config.contact {
         contact.period_ms = 40;
+        contact.cliff_m = Some(EDGE_M);
     }
     if let Some(battery) = &mut config.battery {
         battery.period_ms = 400;
     }
-    config.check().map_err(|why| why.to_string())?;
-    let text = config.to_robot().map_err(|why| why.to_string())?;
-    Ok((config, text))
+    let before_an_edge = config.edge_mps().unwrap_or(f32::INFINITY);
+    config.body.forward_mps = robot.max_speed_mps.min(before_an_edge);
+    config.body.backward_mps = config.body.backward_mps.min(before_an_edge);
+    config.check()?;
+    Ok(config)
 }
-
-/// Nothing was taken yet.
-pub(super) const NEVER: Stamp = Stamp(0);

@@ -30,13 +30,14 @@ struct Rig {
 
 impl Rig {
     fn new(world: World, seed: u64) -> Self {
-        let (config, _) = robot_toml(&world, 1.0).unwrap();
+        let config = robot_toml(&world, 1.0).unwrap();
         let session = SessionKey::from_bytes([7; 32]);
         let build = Build {
             radius_m: world.robot.radius_m,
             speed_mps: config.body.forward_mps,
             turn_radps: world.robot.max_turn_radps * 0.8,
             patience_s: 3.0,
+            edge_m: 0.12,
         };
         Self {
             sim: Simulation::new(world, Some(seed)),

@@ -5,7 +5,7 @@
 use byteorder::{BigEndian, LittleEndian};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::body::hal::{Imu, Odometry, Pose, Scan, Twist};
+use crate::body::hal::{Battery, Imu, Odometry, Pose, Scan, Sighting, Twist};
 
 /// Why bytes are no such message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,10 @@ pub enum BadMessage {
 
 /// The longest scan.
 const MOST_POINTS: usize = 24_000;
+/// More people are not told apart.
+const MOST_PEOPLE: usize = 100;
+/// Longer words are nobody's.
+const LONGEST_WORDS: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
 struct Time {
@@ -101,6 +105,35 @@ struct ImuMessage {
     angular_velocity_covariance: [f64; 9],
     linear_acceleration: Vector3,
     linear_acceleration_covariance: [f64; 9],
+}
+
+#[derive(Serialize, Deserialize)]
+struct BatteryMessage {
+    header: Header,
+    voltage: f32,
+    temperature: f32,
+    current: f32,
+    charge: f32,
+    capacity: f32,
+    design_capacity: f32,
+    percentage: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Data<T> {
+    data: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PoseMessage {
+    position: Vector3,
+    orientation: Quaternion,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PoseArray {
+    header: Header,
+    poses: Vec<PoseMessage>,
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, BadMessage> {
@@ -189,6 +222,75 @@ pub fn imu(bytes: &[u8]) -> Result<Imu, BadMessage> {
     })
 }
 
+/// A `sensor_msgs/msg/BatteryState`: its first fields; what follows is left.
+///
+/// # Errors
+///
+/// It is none.
+pub fn battery(bytes: &[u8]) -> Result<Battery, BadMessage> {
+    let message: BatteryMessage = read(bytes, "sensor_msgs/msg/BatteryState")?;
+    Ok(Battery {
+        charge: message.percentage,
+        voltage_v: message.voltage,
+    })
+}
+
+/// A `std_msgs/msg/Bool`.
+///
+/// # Errors
+///
+/// It is none.
+pub fn boolean(bytes: &[u8]) -> Result<bool, BadMessage> {
+    let message: Data<bool> = read(bytes, "std_msgs/msg/Bool")?;
+    Ok(message.data)
+}
+
+/// The people in a `geometry_msgs/msg/PoseArray`, whose places are from the middle of the body.
+///
+/// # Errors
+///
+/// It is none, or says more than a camera can see.
+pub fn people(bytes: &[u8]) -> Result<Vec<Sighting>, BadMessage> {
+    let what = "geometry_msgs/msg/PoseArray";
+    if bytes.len() > MOST_PEOPLE * size_of::<PoseMessage>() + 1024 {
+        let why = format!("it has more than {MOST_PEOPLE} people");
+        return Err(BadMessage::Body { what, why });
+    }
+    let message: PoseArray = read(bytes, what)?;
+    let places = message.poses.iter().map(|pose| &pose.position);
+    let places = places.filter(|at| at.x.is_finite() && at.y.is_finite());
+    let people = places.map(|at| Sighting {
+        what: "person".to_owned(),
+        range_m: at.x.hypot(at.y) as f32,
+        bearing_rad: at.y.atan2(at.x) as f32,
+    });
+    Ok(people.collect())
+}
+
+/// The words in a `std_msgs/msg/String`.
+///
+/// # Errors
+///
+/// It is none, or longer than anybody speaks.
+pub fn string_read(bytes: &[u8]) -> Result<String, BadMessage> {
+    let what = "std_msgs/msg/String";
+    if bytes.len() > LONGEST_WORDS {
+        let why = format!("it is longer than {LONGEST_WORDS} bytes");
+        return Err(BadMessage::Body { what, why });
+    }
+    let message: Data<String> = read(bytes, what)?;
+    Ok(message.data)
+}
+
+/// Words as a `std_msgs/msg/String`.
+///
+/// # Errors
+///
+/// They cannot be written.
+pub fn string(text: &str) -> Result<Vec<u8>, BadMessage> {
+    write(&Data { data: text }, "std_msgs/msg/String")
+}
+
 /// A motion as a `geometry_msgs/msg/Twist`.
 ///
 /// # Errors
@@ -203,9 +305,13 @@ pub fn twist(twist: Twist) -> Result<Vec<u8>, BadMessage> {
             ..Vector3::default()
         },
     };
-    let body = cdr_encoding::to_vec::<_, LittleEndian>(&message);
+    write(&message, "geometry_msgs/msg/Twist")
+}
+
+fn write<T: Serialize>(message: &T, what: &'static str) -> Result<Vec<u8>, BadMessage> {
+    let body = cdr_encoding::to_vec::<_, LittleEndian>(message);
     let body = body.map_err(|why| BadMessage::Body {
-        what: "geometry_msgs/msg/Twist",
+        what,
         why: why.to_string(),
     })?;
     Ok([&[0, 1, 0, 0], body.as_slice()].concat())

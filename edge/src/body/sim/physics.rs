@@ -18,6 +18,9 @@ use crate::body::hal::{
 /// How much time passes in a tick.
 pub const STEP: Duration = Duration::from_millis(2);
 
+/// How far before the body its cliff sensors look.
+pub const EDGE_M: f32 = 0.12;
+
 const STEP_S: f32 = 0.002;
 /// After how many ticks a sensor says something new: 100 Hz, 20 Hz, 10 Hz.
 const FAST: u64 = 5;
@@ -169,6 +172,14 @@ impl Simulation {
         let finite = twist.linear_mps.is_finite() && twist.angular_radps.is_finite();
         self.wanted = if finite { twist } else { Twist::default() };
         self.until = until;
+    }
+
+    /// What its motors are told now.
+    pub fn wanted(&self) -> Twist {
+        if self.now() > self.until {
+            return Twist::default();
+        }
+        self.wanted
     }
 
     /// The loudspeaker says something.
@@ -451,7 +462,7 @@ impl Simulation {
         } else {
             0.0
         };
-        let reach = self.world.robot.radius_m + 0.12;
+        let reach = self.world.robot.radius_m + EDGE_M;
         [-0.8, -0.4, 0.0, 0.4, 0.8].iter().any(|side| {
             let look = Rotation::new(pose.heading_rad + back + side) * Vector::new(reach, 0.0);
             over(&self.world, [pose.x_m + look.x, pose.y_m + look.y])

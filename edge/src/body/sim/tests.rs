@@ -4,7 +4,14 @@ use super::{
     Simulation, frame, png,
     world::{World, WorldError},
 };
-use crate::body::hal::{Stamp, Twist};
+use crate::{
+    body::{
+        errand,
+        hal::{Stamp, Twist},
+        robot::RobotFile,
+    },
+    nav::tree::Tree,
+};
 
 const OPEN: &str = "name = \"open\"\nsize_m = [6.0, 4.0]\n[robot]\nat = [1.0, 2.0]\n";
 
@@ -45,17 +52,25 @@ fn the_same_seed_gives_the_same_world_and_another_seed_another() {
 }
 
 #[test]
-fn every_world_in_the_examples_can_be_read() {
+fn every_world_robot_and_tree_in_the_examples_can_be_read() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots");
-    let mut worlds = 0;
+    let (mut worlds, mut robots, mut trees) = (0, 0, 0);
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
-        if path.extension().is_some_and(|end| end == "toml") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".robot.toml") {
+            RobotFile::read(&path).unwrap();
+            robots += 1;
+        } else if name.ends_with(".tree.toml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            errand::check(&Tree::parse(&text).unwrap()).unwrap();
+            trees += 1;
+        } else if name.ends_with(".toml") {
             World::read(&path).unwrap();
             worlds += 1;
         }
     }
-    assert!(worlds >= 3, "{worlds}");
+    assert_eq!((worlds, robots, trees), (3, 3, 1));
 }
 
 #[test]

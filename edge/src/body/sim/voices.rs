@@ -4,10 +4,10 @@ use super::{
     physics::noise,
     world::{Point, Saying, World},
 };
-use crate::body::hal::{Heard, Pose, Stamp, Stamped, wrap};
-
-/// How far the loudspeaker is heard.
-const LOUD_M: f32 = 4.0;
+use crate::body::{
+    actions::EARSHOT_M,
+    hal::{Heard, Pose, Stamp, Stamped, wrap},
+};
 
 /// What the loudspeaker said.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +51,7 @@ impl Voices {
     pub fn say(&mut self, at: Stamp, text: &str, from: Pose, people: &[(String, Point, f32)]) {
         let near = people
             .iter()
-            .filter(|(_, [x, y], _)| (x - from.x_m).hypot(y - from.y_m) <= LOUD_M);
+            .filter(|(_, [x, y], _)| (x - from.x_m).hypot(y - from.y_m) <= EARSHOT_M);
         let heard_by = near.map(|(name, ..)| name.clone()).collect();
         self.said.push(Said {
             at,

@@ -28,6 +28,8 @@ pub(super) fn cadence(bench: &Bench, hertz: u32) -> Result<Finding, BenchError> 
     let mut cycle = Cycle::new(board.clone(), reflexes, drive)?;
     let signals = Arc::new(Signals::default());
     let mut taken = histogram()?;
+    // As the reflex process does.
+    let _awake = realtime::stay_awake(0);
     let (told, duration) = (Arc::clone(&signals), bench.duration);
     let measured = std::thread::scope(|scope| {
         let looping = scope.spawn(|| {

@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Bench, BenchError, Finding, enter, histogram, system, write_config};
+use super::{Bench, BenchError, Finding, SAID, enter, histogram, system, write_config};
 use crate::{
     body::hal::{Battery, Contact, Imu, Odometry, Scan, Stamp, Stamped, Twist},
     reflex::{
@@ -63,11 +63,11 @@ pub(super) const DEATHS: [Death; 4] = [
 /// How often each death is tried.
 const TRIES: u32 = 40;
 /// After so long something will not come any more.
-const NEVER: Duration = Duration::from_secs(5);
+pub(super) const NEVER: Duration = Duration::from_secs(5);
 
 /// The hardware, and the processes over it.
-struct Rig {
-    board: Board,
+pub(super) struct Rig {
+    pub(super) board: Board,
     parent: Child,
     scan: ScanWriter,
     odometry: Writer<Stamped<Odometry>>,
@@ -83,7 +83,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(bench: &Bench, points: usize) -> Result<Self, BenchError> {
+    pub(super) fn start(bench: &Bench, points: usize) -> Result<Self, BenchError> {
         let mut config = ReflexConfig::example();
         config.scan.points = points;
         config.zones.clear_ms = 0;
@@ -108,6 +108,11 @@ impl Rig {
         };
         let mut blocked = clear.clone();
         blocked.ranges_m.fill(0.3);
+        let said = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(bench.folder.join(SAID))
+            .map_err(system("write what the processes say"))?;
         let mut rig = Self {
             scan: board.scan_writer()?,
             odometry: board.odometry_writer()?,
@@ -119,6 +124,7 @@ impl Rig {
                 .args(["reflexd", "--bench-parent"])
                 .arg(&bench.folder)
                 .stdin(Stdio::null())
+                .stderr(said)
                 .spawn()
                 .map_err(system("start the parent"))?,
             board,
@@ -132,7 +138,7 @@ impl Rig {
     }
 
     /// Writes what the sensors say besides the scan, if it is due.
-    fn sense(&mut self) {
+    pub(super) fn sense(&mut self) {
         let at = now();
         if at < self.due {
             return;
@@ -162,12 +168,23 @@ impl Rig {
         self.round = self.round.wrapping_add(1);
     }
 
+    /// When the readings besides the scan are due again.
+    pub(super) fn due(&self) -> Stamp {
+        self.due
+    }
+
+    /// Whether the reflexes' last word is to move, however long that stands.
+    pub(super) fn is_told_to_move(&self) -> bool {
+        let out = self.board.motor();
+        out.is_some_and(|out| out.twist != Twist::default())
+    }
+
     fn moves(&self) -> bool {
         self.wheels.twist(now()) != Twist::default()
     }
 
     /// Feeds the sensors until the motors do as they should.
-    fn drive(
+    pub(super) fn drive(
         &mut self,
         moving: bool,
         at_most: Duration,
@@ -187,7 +204,7 @@ impl Rig {
         }
     }
 
-    fn realtime(&self) -> bool {
+    pub(super) fn realtime(&self) -> bool {
         self.board.status().is_some_and(|status| status.realtime)
     }
 }
@@ -235,11 +252,7 @@ pub(super) fn sample_to_stop(bench: &Bench, points: usize) -> Result<Finding, Be
             break Err(why.into());
         }
         // By the reflexes' word, not because the last one ran out.
-        while rig
-            .board
-            .motor()
-            .is_some_and(|out| out.twist != Twist::default())
-        {
+        while rig.is_told_to_move() {
             rig.board
                 .wait_motor_rung(seen, after(now(), Duration::from_millis(50)));
             seen = rig.board.motor_rung();

@@ -1,6 +1,8 @@
 //! What a configuration is refused for.
 
-use super::{ConfigError, ReflexConfig, STALE_PERIODS, ms};
+use std::time::Duration;
+
+use super::{ConfigError, ReflexConfig, STALE_PERIODS, Touch, ms};
 
 impl ReflexConfig {
     /// Refuses what is out of range, and a body that could not stop in time.
@@ -25,6 +27,13 @@ impl ReflexConfig {
             5.0,
             1000.0,
             "must be 5 to 1000",
+        )?;
+        within(
+            "wake_us",
+            self.wake_us,
+            0.0,
+            100_000.0,
+            "must be at most 100000",
         )?;
         let metres = "must be between 0 and 10 metres";
         within("body.front_m", body.front_m, 0.0, 10.0, metres)?;
@@ -175,6 +184,14 @@ impl ReflexConfig {
         }
         if let Some(contact) = &self.contact {
             within("contact.period_ms", contact.period_ms, 1.0, 5000.0, period)?;
+            let reach = contact.cliff_m.unwrap_or(1.0);
+            within(
+                "contact.cliff_m",
+                reach,
+                0.01,
+                10.0,
+                "must be 0.01 to 10 metres",
+            )?;
         }
         let corners = self.fence_m.len();
         if corners == 1 || corners == 2 {
@@ -255,6 +272,46 @@ impl ReflexConfig {
                  or reflex.scan.period_ms",
                 self.body.braking_mps2
             )));
+        }
+        self.check_edge()
+    }
+
+    /// How fast the body may be, at most, to stand before the edge that its cliff sensor sees. Nothing where
+    /// there is no such sensor.
+    pub fn edge_mps(&self) -> Option<f32> {
+        let contact = self.contact.as_ref()?;
+        let braking = f64::from(self.body.braking_mps2);
+        let late = braking * self.before_it_brakes(contact).as_secs_f64();
+        let fastest = (late * late + 2.0 * braking * f64::from(contact.cliff_m?)).sqrt() - late;
+        // Rounded down: what is written here is compared with what it was made from.
+        Some((fastest * 1000.0).floor() as f32 / 1000.0)
+    }
+
+    /// From an edge in reach to the brakes: the sensor's period, a tick, the wheels.
+    fn before_it_brakes(&self, contact: &Touch) -> Duration {
+        ms(contact.period_ms) + self.tick() + self.lag()
+    }
+
+    fn check_edge(&self) -> Result<(), ConfigError> {
+        let (Some(contact), Some(most)) = (&self.contact, self.edge_mps()) else {
+            return Ok(());
+        };
+        let reach = contact.cliff_m.unwrap_or_default();
+        for (key, speed) in [
+            ("forward_mps", self.body.forward_mps),
+            ("backward_mps", self.body.backward_mps),
+        ] {
+            if speed > most {
+                let blind = self.before_it_brakes(contact);
+                let way = f64::from(speed) * blind.as_secs_f64()
+                    + f64::from(speed).powi(2) / (2.0 * f64::from(self.body.braking_mps2));
+                return Err(ConfigError::Deadline(format!(
+                    "at {speed:.2} m/s the body needs {way:.2} m to stand ({blind:?} until it brakes, then {} \
+                     m/s²) and its cliff sensor sees {reach:.2} m before it; lower reflex.body.{key} to {most}, \
+                     or shorten reflex.contact.period_ms or reflex.body.lag_ms",
+                    self.body.braking_mps2
+                )));
+            }
         }
         Ok(())
     }

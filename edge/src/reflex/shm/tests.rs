@@ -2,7 +2,7 @@ use std::{
     io::Write as _,
     os::unix::process::ExitStatusExt as _,
     process::{Child, Command as Process, Stdio},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -384,6 +384,24 @@ fn processes_wake_each_other_and_never_see_a_torn_reading() {
     }
     writer.kill().unwrap();
     writer.wait().unwrap();
+}
+
+#[test]
+fn the_late_wake_of_a_ring_that_was_seen_is_no_ring() {
+    let board = Board::create(1).unwrap();
+    let until = after(now(), Duration::from_millis(50));
+    let waiting = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while waiting.load(Ordering::Acquire) {
+                let _ = futex::wake(&board.layout().bell.0, futex::Flags::empty(), 1);
+                std::thread::yield_now();
+            }
+        });
+        board.wait_rung(board.rung(), until);
+        waiting.store(false, Ordering::Release);
+    });
+    assert!(now() >= until, "woken by nobody");
 }
 
 #[test]

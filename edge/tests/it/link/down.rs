@@ -7,8 +7,12 @@ use gpak_edge::link::{
     client::{self, Asking, Follower, LinkError, State},
     server::Link,
 };
+use gpak_kernel::model::{
+    Deltas, Message, Model, ModelError, ModelProfile, Reply, Request, ToolCall,
+};
 use gpak_memory::IdentityStore;
 use gpak_proto::v1::{self, agent_control_client::AgentControlClient, cloud_command::Command};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +77,7 @@ async fn the_certificate_of_one_node_is_not_good_for_another_and_none_is_good_fo
     let follower = Follower::new(store.clone(), asking.clone()).unwrap();
     let why = follower.wake().await.unwrap_err().to_string();
     assert!(why.contains("not for the node scout-1"), "{why}");
-    assert!(why.contains("have the core enrol scout-1"), "{why}");
+    assert!(why.contains("gpak core enrol scout-1"), "{why}");
 
     let other = Bed::new(true);
     let papers = other.authority().node(&id("scout-1")).unwrap();
@@ -125,6 +129,113 @@ async fn a_change_reaches_a_node_that_follows_also_after_the_core_was_away() {
     following.await.unwrap();
 }
 
+/// Says in one line what it is shown, once it is let to.
+struct Shortener {
+    profile: ModelProfile,
+    may: watch::Receiver<bool>,
+}
+
+#[tonic::async_trait]
+impl Model for Shortener {
+    fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    async fn reply(&self, request: &Request, _: &mut dyn Deltas) -> Result<Reply, ModelError> {
+        self.may.clone().wait_for(|may| *may).await.unwrap();
+        let Some(Message::User { text, .. }) = request.messages.last() else {
+            panic!("{:?}", request.messages);
+        };
+        let places = text.lines().filter_map(|line| line.split_once(": <<<"));
+        let places: Vec<usize> = places.map(|(place, _)| place.parse().unwrap()).collect();
+        let (name, args) = match text.starts_with("The constitution") {
+            true => ("keeps", json!({})),
+            false => (
+                "say",
+                json!({"text": "All beds want water daily.", "sentences": places}),
+            ),
+        };
+        let name = name.to_owned();
+        Ok(Reply {
+            calls: vec![ToolCall { name, args }],
+            ..Reply::default()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_node_wakes_at_once_and_is_told_in_fewer_words_what_does_not_fit_once_the_core_has_them()
+{
+    let bed = Bed::new(false);
+    for name in [
+        "north", "south", "east", "west", "long", "wide", "old", "new",
+    ] {
+        learn(
+            &bed.store,
+            &format!("The {name} bed is dry in the evening and wants to be watered each day."),
+        );
+    }
+    let (let_it, may) = watch::channel(false);
+    let model = Shortener {
+        profile: ModelProfile {
+            provider: "test".into(),
+            name: "shortener".into(),
+            window: 4096,
+            native_tools: true,
+            local: true,
+            price: None,
+        },
+        may,
+    };
+    let served = serve(bed.link.routes(), None, None);
+    let dir = tempfile::tempdir().unwrap();
+    let asking = Asking {
+        window: 1024,
+        ..asking(served.address)
+    };
+    let follower = Follower::new(IdentityStore::new(dir.path()), asking).unwrap();
+    let mut state = follower.state();
+    let cancel = CancellationToken::new();
+    let (follow, condense) = (cancel.clone(), cancel.clone());
+    let link = bed.link.clone();
+    let following = tokio::spawn(async move { follower.follow(follow).await });
+    let condensing = tokio::spawn(async move { link.condense(&model, &condense).await });
+    let line = "- All beds want water daily.";
+    let first = until(&mut state, |state| state.told.is_some())
+        .await
+        .told
+        .unwrap();
+    assert!(
+        first.text.contains("bed is dry") && !first.text.contains(line),
+        "{}",
+        first.text
+    );
+    let_it.send_replace(true);
+    let is_new = |state: &State| {
+        state
+            .told
+            .as_ref()
+            .is_some_and(|told| told.text.contains(line))
+    };
+    let told = until(&mut state, is_new).await.told.unwrap();
+    assert_eq!((first.version, told.version), (9, 9));
+    assert!(told.text.contains("Never open the vault."), "{}", told.text);
+
+    // The next version is told in fewer words, too.
+    learn(
+        &bed.store,
+        "The tank in the yard is full, and nobody has to look after it for a long while.",
+    );
+    bed.link.look();
+    let told = until(&mut state, |state| {
+        is_new(state) && state.told.as_ref().is_some_and(|told| told.version == 10)
+    });
+    assert!(told.await.connected);
+    cancel.cancel();
+    following.await.unwrap();
+    condensing.await.unwrap();
+}
+
 #[tokio::test]
 async fn of_two_nodes_with_one_name_the_second_is_told_what_to_do() {
     let bed = Bed::new(false);
@@ -140,7 +251,7 @@ async fn of_two_nodes_with_one_name_the_second_is_told_what_to_do() {
     let second = Follower::new(IdentityStore::new(dir.path()), asking).unwrap();
     let why = second.wake().await.unwrap_err().to_string();
     assert!(why.contains("another node is called scout-1"), "{why}");
-    assert!(why.contains("have the core forget scout-1"), "{why}");
+    assert!(why.contains("gpak core forget scout-1"), "{why}");
 }
 
 #[tokio::test]

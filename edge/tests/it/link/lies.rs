@@ -55,6 +55,12 @@ impl Identity for Liar {
 
 /// What a node with two versions makes of an injection, and what the core hears of it.
 async fn told(says: v1::Injection) -> (Result<u64, LinkError>, String) {
+    let (woken, refused, _) = told_and_stands(says).await;
+    (woken, refused)
+}
+
+/// Likewise, and how the link stands then.
+async fn told_and_stands(says: v1::Injection) -> (Result<u64, LinkError>, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
     let before = store.history().unwrap().unwrap().hash();
@@ -71,7 +77,12 @@ async fn told(says: v1::Injection) -> (Result<u64, LinkError>, String) {
     }
     let heard = liar.heard.lock().unwrap();
     let refused = heard.first().map(|said| said.refused.clone());
-    (woken.map(|told| told.version), refused.unwrap_or_default())
+    let stands = follower.state().borrow().to_string();
+    (
+        woken.map(|told| told.version),
+        refused.unwrap_or_default(),
+        stands,
+    )
 }
 
 fn node(dir: &std::path::Path) -> IdentityStore {
@@ -106,8 +117,9 @@ async fn what_an_honest_core_says_is_taken_whatever_its_clock_says() {
     let days = SignedDuration::from_hours(72);
     let clock = Timestamp::now().checked_add(days).unwrap();
     says.clock = Some(wire::stamp(clock));
-    let (woken, refused) = told(says).await;
+    let (woken, refused, stands) = told_and_stands(says).await;
     assert_eq!((woken.unwrap(), refused.as_str()), (3, ""));
+    assert!(stands.contains("ahead of this machine's"), "{stands}");
     let ahead = wire::ahead(Some(wire::stamp(clock)), Timestamp::now()).unwrap();
     let skew = wire::skew(ahead).unwrap();
     assert!(skew.contains("ahead of this machine's"), "{skew}");

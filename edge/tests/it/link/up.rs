@@ -201,7 +201,7 @@ async fn storm(all: usize, cuts: usize, kills: usize) {
         // Somewhere on its way, another place each time.
         let goal = outbox.waiting().unwrap().experiences * (round as u64 % 4) / 4;
         until("progress", async || {
-            outbox.waiting().unwrap().experiences >= goal
+            outbox.waiting().unwrap().experiences <= goal
         })
         .await;
         match round % 3 {

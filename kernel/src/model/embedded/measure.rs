@@ -210,14 +210,8 @@ fn text(words: usize) -> String {
 }
 
 fn tools() -> [ToolSpec; 2] {
-    let tool = |name: &str, description: &str, input| ToolSpec {
-        name: name.into(),
-        description: description.into(),
-        input,
-        effect: Effect::Pure,
-        resumable: false,
-        control: None,
-        asks_with: Vec::new(),
+    let tool = |name: &str, description: &str, input| {
+        ToolSpec::new(name, description, input, Effect::Pure)
     };
     let path = serde_json::json!({"type": "string"});
     let number = serde_json::json!({"type": "integer"});

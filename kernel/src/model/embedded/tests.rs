@@ -7,22 +7,20 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{engine::*, prompt::*, tokens::*, *};
+use super::{constrain::Constraints, engine::*, prompt::*, tokens::*, *};
 use crate::{
     label::Label,
-    model::{CallId, Delta, Message, Sampling, Stop, ToolCall, step},
+    model::{
+        CallId, Delta, Message, Sampling, Stop, ToolCall,
+        step::{self, blocks::Blocks},
+    },
     tool::{Control, Effect, ToolSpec},
 };
 
 fn tool(name: &str, input: Value) -> ToolSpec {
     ToolSpec {
-        name: name.into(),
-        description: format!("Does {name}."),
-        input,
-        effect: Effect::Pure,
-        resumable: false,
         control: (name == "finish").then_some(Control::Finish),
-        asks_with: Vec::new(),
+        ..ToolSpec::new(name, format!("Does {name}."), input, Effect::Pure)
     }
 }
 
@@ -338,6 +336,40 @@ fn schemas_of_any_kind_constrain_or_are_let_be() {
     ];
     let reply = ask(&mut engine, &request(vec![user("Use d.")], odd, 400));
     assert_eq!(reply.calls.len(), 1);
+}
+
+/// Whether a reply may be written so, token by token, and is complete then.
+fn may_be_written(constraints: &mut Constraints, blocks: &Blocks, reply: &str) -> bool {
+    let mut constraint = constraints.blocks(blocks).unwrap();
+    let goes_on = |token: &u32| {
+        constraint.allowed().unwrap().is_allowed(*token) && constraint.take(*token).is_ok()
+    };
+    vocabulary().text(reply).iter().all(goes_on) && constraint.is_done()
+}
+
+#[test]
+fn a_program_is_held_to_the_pattern_of_its_tool() {
+    // A slash, an end of line, and a choice: what a regular expression says is what may be written.
+    let form = r"^// (?:one|two) words\nfunction f\(n\) \{\n[ ]{2}return n / [23]\n\}$";
+    let text = json!({"type": "string", "contentMediaType": "text/javascript", "pattern": form});
+    let input = json!({"type": "object", "properties": {"text": text}, "required": ["text"]});
+    let blocks = Blocks::of(&[tool("run_script", input)]).unwrap();
+    let mut constraints = Constraints::new(&vocabulary()).unwrap();
+    let whole = "I halve it.\n```js\n// two words\nfunction f(n) {\n  return n / 2\n}\n```";
+    assert!(may_be_written(&mut constraints, &blocks, whole));
+    for (part, other) in [
+        ("two words", "three words"),
+        ("  return", "return"),
+        ("n / 2", "n / 4"),
+        ("\n}\n", "\n"),
+        ("}\n```", "}"),
+    ] {
+        let other = whole.replace(part, other);
+        assert!(
+            !may_be_written(&mut constraints, &blocks, &other),
+            "{other}"
+        );
+    }
 }
 
 #[test]

@@ -80,14 +80,13 @@ mod tests {
     use crate::tool::Effect;
 
     fn tools<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<ToolSpec> {
-        let tool = |name: &str| ToolSpec {
-            name: name.to_owned(),
-            description: String::new(),
-            input: serde_json::json!({"type": "object"}),
-            effect: Effect::Pure,
-            resumable: false,
-            control: None,
-            asks_with: Vec::new(),
+        let tool = |name: &str| {
+            ToolSpec::new(
+                name,
+                String::new(),
+                serde_json::json!({"type": "object"}),
+                Effect::Pure,
+            )
         };
         names.into_iter().map(tool).collect()
     }

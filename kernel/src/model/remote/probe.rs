@@ -22,20 +22,13 @@ pub(crate) fn ping() -> Request {
             text,
             label: Label::Own,
         }],
-        tools: [ToolSpec {
-            name: "ping".to_owned(),
-            description: "Tests the connection.".to_owned(),
-            input: json!({
-                "type": "object",
-                "properties": {"word": {"type": "string", "description": "the word to send"}},
-                "required": ["word"],
-                "additionalProperties": false,
-            }),
-            effect: Effect::Pure,
-            resumable: false,
-            control: None,
-            asks_with: Vec::new(),
-        }]
+        tools: [ToolSpec::taking(
+            "ping",
+            "Tests the connection.",
+            json!({"word": {"type": "string", "description": "the word to send"}}),
+            &["word"],
+            Effect::Pure,
+        )]
         .into(),
         barred: Vec::new(),
         known: Default::default(),

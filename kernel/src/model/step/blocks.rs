@@ -10,16 +10,23 @@
 //! A tool that takes a program says so in its schema: the first argument that it requires is text whose
 //! `contentMediaType` (JSON Schema, draft 2020-12, validation, section 8.4) is that of a language. Such a
 //! call is a fenced block of the language, the end of a run is `ANSWER:` with the answer, and any other call
-//! is a block of JSON. What a model has seen most of in its training, it writes best: programs.
+//! is a block of JSON. What a model has seen most of in its training, it writes best: programs. Where the
+//! argument has a `pattern`, too, the program is held to it.
+//!
+//! Tools behind the one that ends a run are told with the task and not with the others: they differ from run
+//! to run, and what is in front of the task is the same in all, so that it is read but once.
 
 mod examples;
 mod read;
+mod ways;
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 pub use read::{BlockSplitter, parse, salvage};
+pub(crate) use ways::is_answered_at_once;
+pub use ways::{Way, WayStep, ways};
 
 use super::{Role, Turn, instruct, sanitise, text_argument, turn};
 use crate::{
@@ -39,6 +46,11 @@ const SENTENCE: usize = 240;
 /// Characters of a task that are said again.
 const TASK: usize = 400;
 
+/// The media type of the definition of a tool: a function in JavaScript, and examples of its calls.
+pub const DEFINITION: &str = "text/javascript; profile=tool";
+/// The language of a block with such a definition.
+const TOOL: &str = "tool";
+
 /// Which calls are blocks, for the tools of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blocks {
@@ -47,6 +59,8 @@ pub struct Blocks {
     finish: Option<(String, String)>,
     /// All others.
     others: Vec<ToolSpec>,
+    /// The names of those tools, of either kind, that are told with the task.
+    late: Vec<String>,
 }
 
 /// A tool that takes a program.
@@ -56,6 +70,8 @@ struct Program {
     tool: String,
     argument: String,
     description: String,
+    /// What the program is held to: a regular expression, all of it.
+    pattern: Option<String>,
 }
 
 impl Blocks {
@@ -65,13 +81,18 @@ impl Blocks {
             programs: Vec::new(),
             finish: None,
             others: Vec::new(),
+            late: Vec::new(),
         };
         for tool in tools {
+            if blocks.finish.is_some() {
+                blocks.late.push(tool.name.clone());
+            }
             let argument = text_argument(&tool.input);
             match (language(tool), argument) {
                 (Some(language), Some(argument)) => blocks.programs.push(Program {
                     language,
                     tool: tool.name.clone(),
+                    pattern: pattern(&tool.input, &argument),
                     argument,
                     description: tool.description.clone(),
                 }),
@@ -112,9 +133,20 @@ impl Blocks {
     pub fn grammar(&self) -> String {
         let mut kinds: Vec<String> = Vec::new();
         let mut rules = String::new();
-        for Program { language, .. } in &self.programs {
+        for program in &self.programs {
+            let Program {
+                language, pattern, ..
+            } = program;
             kinds.push(format!("{language}_block"));
-            let _ = writeln!(rules, "{language}_block: \"{FENCE}{language}\\n\" program");
+            let text = match pattern {
+                Some(_) => format!("{language}_text"),
+                None => "program".to_owned(),
+            };
+            let _ = writeln!(rules, "{language}_block: \"{FENCE}{language}\\n\" {text}");
+            if let Some(pattern) = pattern {
+                let pattern = pattern.replace('/', r"\/");
+                let _ = writeln!(rules, "{text}[lazy]: /{pattern}\\n{FENCE}/");
+            }
         }
         if !self.others.is_empty() {
             kinds.push("call_block".to_owned());
@@ -156,11 +188,20 @@ impl Blocks {
     }
 
     /// The conversation of a request as turns, and how many of these are the same in every run.
+    ///
+    /// Behind those are the ways that are like the first task: what follows in a conversation leaves them.
     pub fn turns(&self, request: &Request) -> (Vec<Turn>, usize) {
         let mut turns = self.examples();
         let mut system = String::new();
         let (stable, mut task) = (turns.len() + 1, "");
+        if let Some(asked) = request.messages.iter().find_map(asked) {
+            turns.extend(ways::turns(asked));
+        }
         let mut observing = false;
+        turns.extend(self.late_examples());
+        if let Some(text) = self.told_late() {
+            said(&mut turns, stable, text);
+        }
         for message in &request.messages {
             let observation = matches!(message, Message::Tool { .. });
             if observing && !observation {
@@ -235,7 +276,27 @@ impl Blocks {
     /// How a reply looks, and what there is to call.
     pub fn instructions(&self) -> String {
         let mut text = "Each of your replies is one short sentence about what you do now, and below it one of these:\n".to_owned();
-        for program in &self.programs {
+        self.describe(&mut text, false);
+        if self.finish.is_some() {
+            let _ = write!(
+                text,
+                "\n- {ANSWER} the answer, once all that the task asks for is known and done. It ends the task."
+            );
+        }
+        text
+    }
+
+    /// What is told with the task; none if there is no such tool.
+    fn told_late(&self) -> Option<String> {
+        let mut text = String::new();
+        self.describe(&mut text, true);
+        (!text.is_empty()).then(|| format!("A reply can also be:\n{}", text.trim_end()))
+    }
+
+    /// What those tools do that are told with the task, or those that are not.
+    fn describe(&self, text: &mut String, late: bool) {
+        let is_wanted = |name: &String| self.late.contains(name) == late;
+        for program in self.programs.iter().filter(|one| is_wanted(&one.tool)) {
             let Program {
                 language,
                 description,
@@ -247,42 +308,63 @@ impl Blocks {
                 description.trim()
             );
         }
-        if !self.others.is_empty() {
-            let _ = write!(
-                text,
-                "\n- {FENCE}{CALL}\n{{\"tool\":…,\"args\":…}}\n{FENCE}: a call of one of these tools:\n"
-            );
-            for tool in &self.others {
-                instruct::describe(&mut text, tool);
+        let others = self.others.iter().filter(|tool| is_wanted(&tool.name));
+        for (number, tool) in others.enumerate() {
+            if number == 0 {
+                let _ = write!(
+                    text,
+                    "\n- {FENCE}{CALL}\n{{\"tool\":…,\"args\":…}}\n{FENCE}: a call of one of these tools:\n"
+                );
             }
+            instruct::describe(text, tool);
         }
-        if self.finish.is_some() {
-            let _ = write!(
-                text,
-                "\n- {ANSWER} the answer, once all that the task asks for is known and done. It ends the task."
-            );
-        }
-        text
     }
 
-    /// Bytes of what is the same in every run.
+    /// Bytes of what a model is told of the tools, of the examples, and of the ways that may be shown.
     pub fn size(&self) -> usize {
-        let examples: usize = self.examples().iter().map(|turn| turn.text.len()).sum();
-        self.instructions().len() + examples
+        let examples = self.examples().into_iter().chain(self.late_examples());
+        let examples: usize = examples.map(|turn| turn.text.len()).sum();
+        let late = self.told_late().map_or(0, |text| text.len());
+        self.instructions().len() + examples + ways::size() + late
     }
 
     fn examples(&self) -> Vec<Turn> {
-        let turns = examples::all().into_iter();
-        turns
-            .map(|(role, text)| turn(role, text.to_owned()))
-            .collect()
+        as_turns(examples::all())
+    }
+
+    /// A task for which a tool is made, where one can be. Who was never asked for a tool is not shown it.
+    fn late_examples(&self) -> Vec<Turn> {
+        match self.programs.iter().any(|one| one.language == TOOL) {
+            true => as_turns(examples::making()),
+            false => Vec::new(),
+        }
     }
 }
 
-/// Whether a call of one of these tools is a program in JavaScript.
+fn as_turns(turns: Vec<(Role, &'static str)>) -> Vec<Turn> {
+    let turns = turns.into_iter();
+    turns
+        .map(|(role, text)| turn(role, text.to_owned()))
+        .collect()
+}
+
+/// Whether a call of one of these tools is a program in JavaScript, or a tool that is one.
 pub fn is_script(tools: &[ToolSpec], call: &ToolCall) -> bool {
     let tool = tools.iter().find(|tool| tool.name == call.name);
-    tool.and_then(language) == Some("js")
+    matches!(tool.and_then(language), Some("js" | TOOL))
+}
+
+/// Whether a tool takes the definition of a tool.
+pub fn makes_tools(tool: &ToolSpec) -> bool {
+    language(tool) == Some(TOOL)
+}
+
+/// What that argument is held to.
+fn pattern(input: &Value, argument: &str) -> Option<String> {
+    let pattern = input.get("properties")?.get(argument)?.get("pattern")?;
+    let pattern = pattern.as_str()?;
+    let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
+    Some(pattern.strip_suffix('$').unwrap_or(pattern).to_owned())
 }
 
 /// The language of the programs that a tool takes.
@@ -296,6 +378,7 @@ fn language(tool: &ToolSpec) -> Option<&'static str> {
     match media.as_str()? {
         "text/javascript" => Some("js"),
         "application/x-sh" => Some("sh"),
+        DEFINITION => Some(TOOL),
         _ => None,
     }
 }
@@ -312,6 +395,14 @@ fn said(turns: &mut Vec<Turn>, stable: usize, text: String) {
             last.text.push_str(&text);
         }
         None => turns.push(turn(Role::User, text)),
+    }
+}
+
+/// What the user asks for in a message.
+fn asked(message: &Message) -> Option<&str> {
+    match message {
+        Message::User { text, label } if *label == Label::User => Some(text),
+        _ => None,
     }
 }
 

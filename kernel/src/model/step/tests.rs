@@ -7,13 +7,8 @@ use crate::{
 
 fn tool(name: &str, input: Value) -> ToolSpec {
     ToolSpec {
-        name: name.into(),
-        description: format!("Does {name}."),
-        input,
-        effect: Effect::Pure,
-        resumable: false,
         control: (name == "finish").then_some(Control::Finish),
-        asks_with: Vec::new(),
+        ..ToolSpec::new(name, format!("Does {name}."), input, Effect::Pure)
     }
 }
 

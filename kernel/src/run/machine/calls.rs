@@ -100,16 +100,26 @@ impl Machine {
         if let Some(pause) = self.out_of_time(spec) {
             return pause;
         }
-        let next = attempt(id, call, 1);
-        if self.effect(&next) == Effect::Pure
-            && let Some(before) = self.state.progress.repetition_of(call)
+        if let Some(before) = self.repeats(call)
             && before.reply > self.state.compacted_through()
             && before.reply < id.reply
         {
             let result = self.result(before).unwrap_or_default();
             return refuse(id, &call.name, Refusal::Repetition, already_made(result));
         }
-        Next::Act(vec![next])
+        Next::Act(vec![attempt(id, call, 1)])
+    }
+
+    /// The earlier call that this one repeats, if it can come to nothing new.
+    fn repeats(&self, call: &ToolCall) -> Option<CallId> {
+        let tool = self.gate.tool(&call.name).filter(|tool| !tool.observes)?;
+        let (progress, setup) = (&self.state.progress, self.state.setup.as_ref()?);
+        match tool.effect {
+            Effect::Pure => progress.repetition_of(call),
+            // Made twice is as made once; and a small model does again what it sees itself do, without end.
+            Effect::Idempotent if !setup.model.native_tools => progress.done_before(call),
+            _ => None,
+        }
     }
 
     fn control(&self, spec: &RunSpec, id: CallId, call: &ToolCall, control: Control) -> Next {

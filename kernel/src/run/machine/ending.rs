@@ -84,7 +84,10 @@ impl Machine {
             Turn::Said { .. } => None,
         });
         let (reply, results) = replies.next()?;
-        let is_last = matches!(state.turns.last(), Some(Turn::Replied { .. }));
+        // What sensors tell behind a reply does not open again what it ended, or a run whose body notices
+        // something all the time would never end.
+        let last = state.turns.iter().rev().find(|turn| !is_noticed(turn));
+        let is_last = matches!(last, Some(Turn::Replied { .. }));
         let is_text = reply.calls.is_empty();
         if is_text && state.strategy == Strategy::Search {
             return None;
@@ -158,4 +161,10 @@ impl Machine {
             },
         })
     }
+}
+
+/// Whether it is something that became known from elsewhere, and no word of the user's, the machine's or of a
+/// check that did not pass.
+fn is_noticed(turn: &Turn) -> bool {
+    matches!(turn, Turn::Said { label: Label::Tool(name), .. } if name != check::TOOL)
 }

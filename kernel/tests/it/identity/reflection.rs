@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use super::{entry, found, time};
 
 /// Answers by what it is asked.
-struct Thinker<F> {
+pub struct Thinker<F> {
     profile: ModelProfile,
-    asked: Mutex<Vec<String>>,
+    pub asked: Mutex<Vec<String>>,
     answer: F,
 }
 
 impl<F: Fn(&str, &str) -> (&'static str, Value) + Send + Sync> Thinker<F> {
-    fn new(answer: F) -> Self {
+    pub fn new(answer: F) -> Self {
         let profile = ModelProfile {
             provider: "test".into(),
             name: "thinker".into(),

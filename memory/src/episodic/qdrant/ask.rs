@@ -16,6 +16,7 @@ use super::{
 };
 use crate::episodic::{
     Weights,
+    akin::Asked,
     failure::Failure,
     find::{Candidate, Found},
     fuse::{self, Loaded, Scored},
@@ -43,8 +44,10 @@ impl QdrantMemory {
         let made = self.0.local.vectors(texts).await;
         let vector = Direction::of(&made.into_iter().next().unwrap_or_default());
         let vector = point::unit(&vector.values);
-        let asked = words::asked(&query.text);
-        let terms: Vec<(u32, f32)> = asked.iter().map(|t| (point::index(*t), 1.0)).collect();
+        let asked = Asked::of(&query.text);
+        let own = asked.own.iter().map(|term| (*term, 1.0));
+        let terms = own.chain(asked.akin.iter().copied());
+        let terms: Vec<(u32, f32)> = terms.map(|(t, w)| (point::index(t), w)).collect();
         let Some(requests) = self.requests(query, &vector, &terms) else {
             return Ok(Vec::new());
         };
@@ -58,7 +61,7 @@ impl QdrantMemory {
         let query = query.clone();
         let hits = move |connection: &mut Connection| {
             hits(
-                connection, &query, &weights, &vector, &asked, points, &scores,
+                connection, &query, &weights, &vector, &asked.own, points, &scores,
             )
         };
         Ok(self.0.local.read(hits).await?)

@@ -1,9 +1,10 @@
-//! How far a command reaches: where it may write.
+//! How far a command reaches: where it may write, and what it may not read.
 //!
 //! A command is whatever somebody's shell does, so the gate asks about it; but once it is allowed, it
 //! should still change nothing that the task is not about. Where the kernel can (Landlock, Linux 5.13 and
-//! later), what a command starts may read all that its user may, and write only in the workspace, in
-//! temporary folders, in what build tools keep from one build to the next, and where the settings say.
+//! later), what a command starts may read all that its user may but what gpak keeps for itself (keys, tokens, journals of
+//! other tasks), and write only in the workspace, in temporary folders, in what build tools keep from one build to the
+//! next, and where the settings say.
 //! A process cannot get out of it, nor can its children. It also means that `sudo` gives no rights.
 //!
 //! The restriction is one of the thread that starts the command, and is inherited; so that thread is made
@@ -51,12 +52,13 @@ const KEPT_BY_BUILDS: [&str; 17] = [
     "go/pkg",
 ];
 
-/// Where commands may write.
+/// How far commands reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// Wherever their user may.
+    /// They read and write wherever their user may.
     Everywhere,
-    /// In the workspace, in temporary folders, in what build tools keep, and in these folders and files.
+    /// They write in the workspace, in temporary folders, in what build tools keep, and in these folders and files, and
+    /// read all but what is protected.
     Workspace {
         /// Absolute. What is not there is passed over.
         and: Vec<PathBuf>,
@@ -80,7 +82,7 @@ impl Reach {
         matches!(self, Self::Workspace { .. }) && Self::can_be_enforced()
     }
 
-    /// Starts a command in `workspace` that reaches no further than this, and never into `protected`
+    /// Starts a command in `workspace` that reaches no further than this, and neither reads nor writes `protected`
     /// unless that is within the workspace or a temporary folder. To be called in a runtime.
     pub(super) fn start(
         &self,
@@ -97,16 +99,17 @@ impl Reach {
             "/tmp".into(),
             "/var/tmp".into(),
         ];
+        let readable = readable(protected, &writable);
         writable.extend(DEVICES.map(PathBuf::from));
         let home = std::env::home_dir().unwrap_or_default();
         let kept = KEPT_BY_BUILDS.map(|name| home.join(name));
         for path in kept.iter().chain(and) {
-            around(path, protected, &mut writable);
+            around(path, protected, true, &mut writable);
         }
         let runtime = tokio::runtime::Handle::current();
         let starting = std::thread::spawn(move || {
             let _entered = runtime.enter();
-            enforce::restrict(&writable)?;
+            enforce::restrict(&writable, &readable)?;
             command.spawn()
         });
         let panicked = |_| io::Error::other("the thread that starts commands panicked");
@@ -114,18 +117,39 @@ impl Reach {
     }
 }
 
-/// Adds `path`, or as much of what is in it as leads to nothing that is protected.
-fn around(path: &Path, protected: &[PathBuf], writable: &mut Vec<PathBuf>) {
+/// What may be read where something is hidden; none where nothing is. What is made later, in a folder that leads to
+/// what is hidden, is not among it: commands cannot make anything there.
+fn readable(protected: &[PathBuf], open: &[PathBuf]) -> Option<Vec<PathBuf>> {
+    let is_hidden = |own: &&PathBuf| !open.iter().any(|open| own.starts_with(open));
+    // By its real name: what leads to it through a link would else be read by that name.
+    let hidden: Vec<_> = protected
+        .iter()
+        .filter(is_hidden)
+        .filter_map(|own| own.canonicalize().ok())
+        .collect();
+    if hidden.is_empty() {
+        return None;
+    }
+    let mut readable = Vec::new();
+    around(Path::new("/"), &hidden, false, &mut readable);
+    Some(readable)
+}
+
+/// Adds `path`, or as much of what is in it as leads to nothing that is protected: with what links in it lead to, or
+/// without.
+fn around(path: &Path, protected: &[PathBuf], with_links: bool, found: &mut Vec<PathBuf>) {
     if protected.iter().any(|kept| path.starts_with(kept)) {
         return;
     }
     if !protected.iter().any(|kept| kept.starts_with(path)) {
-        writable.push(path.to_owned());
+        found.push(path.to_owned());
         return;
     }
-    // What cannot be listed cannot be written either.
+    // What cannot be listed cannot be written either, and is not read.
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        around(&entry.path(), protected, writable);
+        if with_links || entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+            around(&entry.path(), protected, with_links, found);
+        }
     }
 }
 
@@ -134,7 +158,7 @@ mod enforce {
     use std::{io, path::PathBuf};
 
     use landlock::{
-        ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+        ABI, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
         RulesetCreatedAttr as _, RulesetError, path_beneath_rules,
     };
 
@@ -147,14 +171,23 @@ mod enforce {
         rules.handle_access(least).and_then(Ruleset::create).is_ok()
     }
 
-    /// Lets this thread, and what it starts from now on, write in these places only.
-    pub(super) fn restrict(writable: &[PathBuf]) -> io::Result<()> {
+    /// Lets this thread, and what it starts from now on, write in these places only, and read files in these and those
+    /// only, or everywhere. Names can be listed everywhere.
+    pub(super) fn restrict(
+        writable: &[PathBuf],
+        readable: &Option<Vec<PathBuf>>,
+    ) -> io::Result<()> {
+        let reading = match readable {
+            Some(_) => AccessFs::ReadFile.into(),
+            None => BitFlags::empty(),
+        };
         let writing = AccessFs::from_write(KNOWN);
         let restrict = || -> Result<(), RulesetError> {
             Ruleset::default()
-                .handle_access(writing)?
+                .handle_access(writing | reading)?
                 .create()?
-                .add_rules(path_beneath_rules(writable, writing))?
+                .add_rules(path_beneath_rules(writable, writing | reading))?
+                .add_rules(path_beneath_rules(readable.iter().flatten(), reading))?
                 .restrict_self()
                 .map(drop)
         };
@@ -170,7 +203,7 @@ mod enforce {
         false
     }
 
-    pub(super) fn restrict(_: &[PathBuf]) -> io::Result<()> {
+    pub(super) fn restrict(_: &[PathBuf], _: &Option<Vec<PathBuf>>) -> io::Result<()> {
         Ok(())
     }
 }

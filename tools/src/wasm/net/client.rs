@@ -109,7 +109,7 @@ fn make(judge: Judge) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
 
 /// TLS by ring, trusting whom the system trusts. A system without certificates trusts nobody, and plain
 /// requests will do there.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+pub(crate) fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = || {
         rustls::ClientConfig::builder_with_provider(provider.clone())

@@ -16,7 +16,7 @@ use gpak_kernel::{
     run::Human,
     tool::{Call, Tool, ToolContext, ToolError, ToolOutput},
 };
-use gpak_tools::mcp::{Options, Progress, ServerConfig, Servers, Transport};
+use gpak_tools::mcp::{OAuth, Options, Progress, ServerConfig, Servers, Transport};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,6 +100,7 @@ impl Listening {
             url: format!("http://127.0.0.1:{}/mcp", self.port),
             headers: BTreeMap::new(),
             token: None,
+            oauth: OAuth::default(),
         }
     }
 }
@@ -173,19 +174,27 @@ impl User {
     }
 
     pub async fn call(&self, name: &str, args: Value) -> Result<ToolOutput, ToolError> {
-        let mut tools = self.tools.iter();
-        let tool = tools.find(|tool| tool.spec().name == name).unwrap();
-        let call = Call {
-            id: id(1),
-            name: name.to_owned(),
-            args,
-            attempt: 1,
-        };
-        let context = ToolContext {
-            run: RunId::from_u128(7),
-            workspace: self.home.path().to_owned(),
-            trust: Label::Own,
-        };
-        tool.call(&call, &context).await
+        call(&self.tools, name, args).await
     }
+}
+
+/// Calls one of these tools.
+pub async fn call(
+    tools: &[Arc<dyn Tool>],
+    name: &str,
+    args: Value,
+) -> Result<ToolOutput, ToolError> {
+    let tool = tools.iter().find(|tool| tool.spec().name == name).unwrap();
+    let call = Call {
+        id: id(1),
+        name: name.to_owned(),
+        args,
+        attempt: 1,
+    };
+    let context = ToolContext {
+        run: RunId::from_u128(7),
+        workspace: "/".into(),
+        trust: Label::Own,
+    };
+    tool.call(&call, &context).await
 }

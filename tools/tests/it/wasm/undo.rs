@@ -34,12 +34,12 @@ pub async fn driver(home: &Home, lines: Vec<Line>) -> Driver {
         instructions: String::new(),
         repository: Default::default(),
         remembering: None,
+        introduced: None,
         stop: Default::default(),
     }
 }
 
-/// Runs it to its end.
-pub async fn drive(driver: &Driver, home: &Home) -> RunId {
+pub async fn create(driver: &Driver, home: &Home) -> RunId {
     let run = RunId::random();
     let spec = RunSpec {
         task: "do it".to_owned(),
@@ -58,6 +58,12 @@ pub async fn drive(driver: &Driver, home: &Home) -> RunId {
         parent: None,
     };
     driver.create(run, spec).await.unwrap();
+    run
+}
+
+/// Runs it to its end.
+pub async fn drive(driver: &Driver, home: &Home) -> RunId {
+    let run = create(driver, home).await;
     driver
         .drive(run, Resumption::default(), &mut ())
         .await

@@ -100,6 +100,36 @@ pub(super) fn all() -> Vec<(Role, &'static str)> {
     ]
 }
 
+/// A task for which a tool is made: its definition, its call, and the answer.
+pub(super) fn making() -> Vec<(Role, &'static str)> {
+    vec![
+        (User, MAKING),
+        (
+            Assistant,
+            "I make a tool that writes seconds as a time.\n```tool\n// Writes a number of seconds as hours:minutes:seconds.\nfunction clock_time(seconds) {\n  if (!Number.isInteger(seconds) || seconds < 0) throw new Error(\"seconds must be a whole number from 0\")\n  const two = number => String(number).padStart(2, \"0\")\n  return Math.floor(seconds / 3600) + \":\" + two(Math.floor(seconds / 60) % 60) + \":\" + two(seconds % 60)\n}\n// examples\nclock_time(60) => \"0:01:00\"\nclock_time(3600) => \"1:00:00\"\n// bad input\nclock_time(-1) => error\n```",
+        ),
+        (
+            User,
+            "Output:\nclock_time is made (version 1): all 3 examples came out.\n\n(The task is: Make a tool that writes seconds as hours, minutes and seconds, and use it on 3725)",
+        ),
+        (
+            Assistant,
+            "The tool is made, and now I call it.\n```call\n{\"tool\":\"clock_time\",\"args\":{\"seconds\":3725}}\n```",
+        ),
+        (
+            User,
+            "Output:\n1:02:05\n\n(The task is: Make a tool that writes seconds as hours, minutes and seconds, and use it on 3725)",
+        ),
+        (
+            Assistant,
+            "The tool gave the time.\nANSWER: I made the tool clock_time, and it says that 3725 seconds are 1:02:05.",
+        ),
+    ]
+}
+
+const MAKING: &str =
+    "Make a tool that writes seconds as hours, minutes and seconds, and use it on 3725";
+
 const ASKED: &str = "Which port does the mail server use?
 
 Files of the folder:

@@ -8,13 +8,8 @@ use crate::{
 
 fn tool(name: &str, input: Value, control: Option<Control>) -> ToolSpec {
     ToolSpec {
-        name: name.into(),
-        description: format!("What {name} does."),
-        input,
-        effect: Effect::Pure,
-        resumable: false,
         control,
-        asks_with: Vec::new(),
+        ..ToolSpec::new(name, format!("What {name} does."), input, Effect::Pure)
     }
 }
 
@@ -198,4 +193,63 @@ fn a_barred_tool_has_no_block_in_the_grammar() {
     let grammar = blocks().among(&choices).grammar();
     assert!(grammar.contains("js_block") && grammar.contains("call_block"));
     assert!(!grammar.contains("answer:") && !grammar.contains("sh_block"));
+}
+
+/// The tools of a run that was asked for a tool and has made one.
+fn with_late() -> Vec<ToolSpec> {
+    let mut definition = takes("definition", Some(DEFINITION));
+    definition["properties"]["definition"]["pattern"] = r"^// [a-z]+\n\}$".into();
+    let mut tools = tools();
+    tools.push(tool("clock_time", takes("time", None), None));
+    tools.push(tool("make_tool", definition, None));
+    tools
+}
+
+#[test]
+fn tools_behind_the_one_that_ends_a_run_are_told_with_the_task() {
+    let late = Blocks::of(&with_late()).unwrap();
+    let asked = || {
+        let mut request = request(vec![Message::User {
+            text: "Make a tool.".into(),
+            label: Label::User,
+        }]);
+        request.tools = with_late().into();
+        request
+    };
+    let (turns, stable) = late.turns(&asked());
+    let (plain, same) = blocks().turns(&asked());
+    assert_eq!(stable, same);
+    assert_eq!(
+        turns[..stable],
+        plain[..stable],
+        "what every run begins with"
+    );
+    let task = &turns.last().unwrap().text;
+    assert!(task.ends_with("\n\nMake a tool."), "{task}");
+    for told in [
+        "- ```tool … ```: What make_tool does.",
+        "- clock_time(time: string)",
+    ] {
+        assert!(task.contains(told), "{task}");
+    }
+    let making = turns
+        .iter()
+        .filter(|turn| turn.text.contains("```tool\n// "));
+    assert_eq!(making.count(), 1, "one example of it");
+    assert!(late.size() > blocks().size());
+}
+
+#[test]
+fn a_program_with_a_pattern_is_held_to_it_and_read_as_any_other() {
+    let blocks = Blocks::of(&with_late()).unwrap();
+    let grammar = blocks.grammar();
+    let held = r"tool_text[lazy]: /\/\/ [a-z]+\n\}\n```/";
+    assert!(grammar.contains(held), "{grammar}");
+    let text = "I make it.\n```tool\n// doubles\n}\n```";
+    let step = parse(&blocks, text).unwrap();
+    assert_eq!(step.call.name, "make_tool");
+    assert_eq!(step.call.args, json!({"definition": "// doubles\n}"}));
+    assert!(is_script(&with_late(), &step.call));
+    let written = blocks.wrote(&step.thought, "", std::iter::once(&step.call));
+    assert_eq!(written, text);
 }

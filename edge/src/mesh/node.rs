@@ -39,6 +39,10 @@ const TELEMETRY: Duration = Duration::from_millis(500);
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// How often a peer that is not there is tried.
+const CONNECT_AGAIN: &str =
+    r#"{"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 2}"#;
+
 /// A danger that this node warns of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warning {
@@ -322,9 +326,12 @@ pub(crate) fn network(listen: &[String], connect: &[String]) -> zenoh::Result<ze
     if is_named {
         network.insert_json5("listen/endpoints", &list(listen))?;
         network.insert_json5("connect/endpoints", &list(connect))?;
-        // Peers start in any order.
-        network.insert_json5("connect/timeout_ms", "0")?;
+        // Peers start in any order, and come again: who is not there is tried for as long as it takes, behind
+        // the session, which does not wait for it.
+        network.insert_json5("connect/timeout_ms", "-1")?;
         network.insert_json5("connect/exit_on_failure", "false")?;
+        network.insert_json5("connect/retry", CONNECT_AGAIN)?;
+        network.insert_json5("open/return_conditions/connect_scouted", "false")?;
     }
     Ok(network)
 }

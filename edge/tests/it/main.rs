@@ -8,6 +8,7 @@
 
 mod drivers;
 mod link;
+mod mesh;
 mod python;
 mod ros2;
 mod steady;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes tools/script/script.wasm, the same bytes each time: QuickJS-ng from the crate rquickjs-sys, with script.c.
+# Makes tools/script/script.wasm, the same bytes each time: QuickJS-ng from the crate rquickjs-sys, with script.c and
+# prelude.js.
 # Debian's clang-19, lld-19, wasi-libc and libclang-rt-19-dev-wasm32, and npm, are needed. What is made is
 # written to the file that is named, or else in place of the one that is there. GPAK names a gpak to use,
 # where there is one already.
@@ -30,7 +31,7 @@ print(pathlib.Path(manifest).parent / "quickjs")
 PY
 )
 cp -r "$quickjs" "$work/quickjs"
-cp "$here/script.c" "$work/script.c"
+cp "$here/script.c" "$here/prelude.js" "$work"
 
 (cd "$work" && npm pack --silent @bytecodealliance/wizer-linux-x64@11.0.3 > /dev/null && tar xzf ./*.tgz && chmod +x package/wizer)
 

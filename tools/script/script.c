@@ -2,7 +2,8 @@
  *
  * What the canonical ABI wants is written out by hand: strings are a pointer and a length, results of
  * functions a pointer to a struct, and what is given to the host is freed when it calls `cabi_post_…`.
- * The runtime is made before the component is (see build.sh), so that an instance begins with it.
+ * The runtime is made before the component is (see build.sh), and the prelude is run, so that an instance begins
+ * with them.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -36,6 +37,10 @@ typedef struct {
 IMPORT("call") void host_call(const char *, size_t, const char *, size_t, called_t *);
 IMPORT("print") void host_print(const char *, size_t);
 IMPORT("go-on") int host_go_on(uint32_t);
+
+static const char prelude[] = {
+#embed "prelude.js"
+    , 0};
 
 static JSRuntime *runtime;
 static JSContext *context;
@@ -155,6 +160,10 @@ static void begin(void)
     JS_SetPropertyStr(context, json, "parse", JS_NewCFunction(context, js_parse, "parse", 2));
     JS_FreeValue(context, json);
     JS_FreeValue(context, global);
+    JSValue ran = JS_Eval(context, prelude, sizeof prelude - 1, "prelude.js", JS_EVAL_TYPE_GLOBAL);
+    if (JS_IsException(ran))
+        __builtin_trap();
+    JS_FreeValue(context, ran);
 }
 
 /* Called when the component is made (build.sh), and never after. */

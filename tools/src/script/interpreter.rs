@@ -21,8 +21,6 @@ use crate::{
 
 /// Made by `tools/script/build.sh`.
 const COMPONENT: &[u8] = include_bytes!("../../script/script.wasm");
-/// Functions for scripts, in JavaScript. Run before each.
-const PRELUDE: &str = include_str!("../../script/prelude.js");
 /// What the interpreter throws when it is not to go on.
 const INTERRUPTED: &str = "InternalError: interrupted";
 /// How often it is looked whether somebody still waits for the interpreter to be compiled.
@@ -97,8 +95,8 @@ pub(crate) fn asked<T: DeserializeOwned>(function: &str, input: &str) -> Result<
 /// What is run of a source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Program<'a> {
-    /// Run before it, behind the prelude.
-    pub(crate) before: &'a str,
+    /// Run before it, if there is something.
+    pub(crate) before: Option<&'a str>,
     /// The source.
     pub(crate) source: &'a str,
     /// The function that is called then, with JSON; its value is the program's, in place of that of the
@@ -130,7 +128,7 @@ pub(crate) struct Ran<H> {
     pub(crate) host: H,
 }
 
-struct Running<H> {
+pub(crate) struct Running<H> {
     host: H,
     printed: String,
     room: usize,
@@ -155,27 +153,38 @@ impl<H: Host> script_host::Host for Running<H> {
     }
 }
 
-/// Runs scripts.
-#[derive(Clone)]
-pub(crate) struct Interpreter {
+/// Runs scripts, which have an `H`.
+pub(crate) struct Interpreter<H: Host> {
     cache: Cache,
-    component: Arc<OnceCell<Component>>,
+    ready: Arc<OnceCell<Ready<H>>>,
 }
 
-impl Interpreter {
+/// The interpreter, compiled and bound to what its host gives.
+type Ready<H> = ScriptPre<Guest<Running<H>>>;
+
+impl<H: Host> Clone for Interpreter<H> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+            ready: Arc::clone(&self.ready),
+        }
+    }
+}
+
+impl<H: Host> Interpreter<H> {
     /// One whose compiled code is kept in `cache`. It is made ready when it is first needed.
     pub(crate) fn new(cache: Cache) -> Self {
         Self {
             cache,
-            component: Arc::default(),
+            ready: Arc::default(),
         }
     }
 
-    /// Runs the prelude, and then a program.
+    /// Runs a program.
     ///
     /// # Errors
     /// If this machine cannot run scripts at all.
-    pub(crate) async fn run<H: Host>(
+    pub(crate) async fn run(
         &self,
         host: H,
         program: Program<'_>,
@@ -183,7 +192,7 @@ impl Interpreter {
         stop: &Stop,
     ) -> Result<Ran<H>, WasmError> {
         let engine = engine()?;
-        let component = self.component(stop).await?;
+        let ready = self.ready(stop).await?;
         let guest = guest_limits(limits);
         let running = Running {
             host,
@@ -193,13 +202,12 @@ impl Interpreter {
             stop: stop.clone(),
         };
         let mut sandbox = Sandbox::new(engine, running, guest)?;
-        let pre = pre::<H>(component)?;
         let ran = sandbox.run(async |store| {
-            let script: Script = pre.instantiate_async(&mut *store).await?;
-            for before in [PRELUDE, program.before] {
-                if let Err(error) = script.call_load(&mut *store, before).await? {
-                    return Ok(Err(error));
-                }
+            let script: Script = ready.instantiate_async(&mut *store).await?;
+            if let Some(before) = program.before
+                && let Err(error) = script.call_load(&mut *store, before).await?
+            {
+                return Ok(Err(error));
             }
             let loaded = script.call_load(&mut *store, program.source).await?;
             match (loaded, program.function) {
@@ -230,13 +238,14 @@ impl Interpreter {
         })
     }
 
-    /// The compiled interpreter, as long as somebody waits for it.
-    async fn component(&self, stop: &Stop) -> Result<&Component, WasmError> {
-        let compiled = || compile::own(COMPONENT, self.cache.clone());
-        let compiling = self.component.get_or_try_init(compiled);
-        tokio::pin!(compiling);
+    /// The interpreter, as long as somebody waits for it to be compiled.
+    async fn ready(&self, stop: &Stop) -> Result<&Ready<H>, WasmError> {
+        let making = self
+            .ready
+            .get_or_try_init(async || bound(&compile::own(COMPONENT, self.cache.clone()).await?));
+        tokio::pin!(making);
         loop {
-            if let Ok(made) = tokio::time::timeout(LOOKS, compiling.as_mut()).await {
+            if let Ok(made) = tokio::time::timeout(LOOKS, making.as_mut()).await {
                 return made;
             }
             let cancelled = stop.check();
@@ -245,7 +254,7 @@ impl Interpreter {
     }
 }
 
-fn pre<H: Host>(component: &Component) -> Result<ScriptPre<Guest<Running<H>>>, WasmError> {
+fn bound<H: Host>(component: &Component) -> Result<Ready<H>, WasmError> {
     let mut linker = Linker::new(component.engine());
     script_host::add_to_linker::<_, HasSelf<Running<H>>>(
         &mut linker,
@@ -262,5 +271,21 @@ fn guest_limits(limits: &ScriptLimits) -> Limits {
         memory_mib: limits.memory_mib,
         time_ms: u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
         output_kib: u32::try_from(limits.output_bytes / 1024).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prelude_that_instances_begin_with_is_the_one_in_its_file() {
+        let prelude = include_bytes!("../../script/prelude.js");
+        assert!(
+            COMPONENT
+                .windows(prelude.len())
+                .any(|bytes| bytes == prelude),
+            "run tools/script/build.sh and commit what it makes"
+        );
     }
 }

@@ -38,7 +38,7 @@ network and starts no programs. Its changes are kept only if it ends without an 
 #[derive(Clone)]
 pub struct RunScript {
     spec: Arc<ToolSpec>,
-    interpreter: Interpreter,
+    interpreter: Interpreter<Desk>,
     undo: UndoStore,
     protected: Arc<[PathBuf]>,
     limits: ScriptLimits,
@@ -119,7 +119,7 @@ impl RunScript {
             staged: Staged::new(workspace),
         };
         let program = Program {
-            before: "",
+            before: None,
             source: script,
             function: None,
         };

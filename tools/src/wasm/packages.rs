@@ -28,6 +28,7 @@ use super::{
     files,
     host::{House, Values},
     net::Network,
+    scripted::Granted,
     tool::{Loaded, PackagedTool},
 };
 use crate::{UndoStore, builtin, script::interpreter::Interpreter};
@@ -69,7 +70,7 @@ impl Options {
 pub struct Packages {
     options: Arc<Options>,
     network: Arc<Network>,
-    interpreter: Interpreter,
+    interpreter: Interpreter<Granted>,
 }
 
 /// A package that is there and cannot be used.
@@ -382,7 +383,7 @@ impl Packages {
         Values::new(self.options.dir.join(".values").join(name))
     }
 
-    pub(super) fn interpreter(&self) -> Interpreter {
+    pub(super) fn interpreter(&self) -> Interpreter<Granted> {
         self.interpreter.clone()
     }
 

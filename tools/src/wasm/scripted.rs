@@ -112,12 +112,12 @@ fn not_for_scripts(asks: &Asks) -> Option<&'static str> {
 
 /// A script that is ready to be called.
 pub(super) struct Script {
-    interpreter: Interpreter,
+    interpreter: Interpreter<Granted>,
     source: String,
 }
 
 impl Script {
-    pub(super) fn new(interpreter: Interpreter, source: &[u8]) -> Result<Self, WasmError> {
+    pub(super) fn new(interpreter: Interpreter<Granted>, source: &[u8]) -> Result<Self, WasmError> {
         Ok(Self {
             interpreter,
             source: text(source)?.to_owned(),
@@ -140,7 +140,7 @@ impl Script {
             false => (call.tool.as_str(), Cow::Borrowed(self.source.as_str())),
         };
         let program = Program {
-            before: PRELUDE,
+            before: Some(PRELUDE),
             source: &source,
             function: Some((name, &call.input)),
         };
@@ -186,7 +186,7 @@ fn said(error: &ScriptError, source: &str) -> String {
 }
 
 /// The host, as scripts ask it.
-struct Granted {
+pub(super) struct Granted {
     host: Host,
 }
 

@@ -11,6 +11,8 @@ mod instruct;
 mod sanitise;
 mod stream;
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json, ser::Formatter};
 
 pub use instruct::instructions;
@@ -31,8 +33,9 @@ pub const THOUGHT_LIMIT: usize = 320;
 
 /// Bytes from which results are long: a small model loses sight of them too, not only of the task.
 const LONG: usize = 2000;
-/// Characters of a task that are said again.
-const TASK: usize = 400;
+/// Characters of a task that are said again, and how many of these are its end, where the form of the answer often is.
+const TASK: usize = 1500;
+const TASK_END: usize = 500;
 
 /// Who says a [`Turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +169,7 @@ fn nudge(turns: &mut [Turn], task: &str) {
     let Some(last) = turns.last_mut() else {
         return;
     };
-    let task: String = task.chars().take(TASK).collect();
+    let task = said_again(task);
     let results = if last.text.len() < LONG {
         ""
     } else {
@@ -176,6 +179,18 @@ fn nudge(turns: &mut [Turn], task: &str) {
         "\n(The task is: {task}\n{results}If something that it asks for is still missing, do that next. \
          If not, finish.)"
     );
+}
+
+/// A task as it is said again, so that a small model does not lose sight of it.
+fn said_again(task: &str) -> Cow<'_, str> {
+    let task = task.trim_end();
+    let count = task.chars().count();
+    if count <= TASK {
+        return Cow::Borrowed(task);
+    }
+    let begin: String = task.chars().take(TASK - TASK_END).collect();
+    let end: String = task.chars().skip(count - TASK_END).collect();
+    Cow::Owned(format!("{begin} … {end}"))
 }
 
 fn turn(role: Role, text: String) -> Turn {

@@ -28,7 +28,7 @@ pub use read::{BlockSplitter, parse, salvage};
 pub(crate) use ways::is_answered_at_once;
 pub use ways::{Way, WayStep, ways};
 
-use super::{Role, Turn, instruct, sanitise, text_argument, turn};
+use super::{Role, Turn, instruct, said_again, sanitise, text_argument, turn};
 use crate::{
     label::Label,
     model::{Message, Request, ToolCall},
@@ -43,9 +43,6 @@ const FENCE: &str = "```";
 const CALL: &str = "call";
 /// Characters of the sentence before a block, at most.
 const SENTENCE: usize = 240;
-/// Characters of a task that are said again.
-const TASK: usize = 400;
-
 /// The media type of the definition of a tool: a function in JavaScript, and examples of its calls.
 pub const DEFINITION: &str = "text/javascript; profile=tool";
 /// The language of a block with such a definition.
@@ -416,8 +413,8 @@ fn nudge(turns: &mut [Turn], task: &str) {
     let Some(last) = turns.last_mut() else {
         return;
     };
-    let task: String = task.chars().take(TASK).collect();
-    last.text.push_str(&format!("\n\n(The task is: {task})"));
+    last.text
+        .push_str(&format!("\n\n(The task is: {})", said_again(task)));
 }
 
 #[cfg(test)]

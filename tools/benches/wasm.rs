@@ -205,7 +205,7 @@ async fn javascript(calls: usize) {
     let spins = scripted(&home, "spins", spins, "[limits]\ntime_ms = 600000\n").await;
     let asked = call(&spins, json!({}));
     let live = live(|| spins.call(&asked, &home.context)).await;
-    println!("{:44} {live:>10.1} KiB", "JavaScript, a live instance");
+    print_live("JavaScript, a live instance", live);
 }
 
 /// The folder of a package that is a script.
@@ -234,48 +234,56 @@ async fn memory(calls: usize) {
     for _ in 0..calls / 10 {
         echo.call(&asked, &home.context).await.unwrap();
     }
-    let before = resident();
+    let before = resident("VmRSS:");
     for _ in 0..calls {
         echo.call(&asked, &home.context).await.unwrap();
     }
     println!(
         "{:44} {:>10} KiB",
         format!("resident memory after {calls} calls more"),
-        resident() - before
+        resident("VmRSS:") - before
     );
     let spin = guest("spin").invoke("(loop $l (br $l)) unreachable");
     let spin = home.tool(&spin, "[limits]\ntime_ms = 600000").await;
     let asked = call(&spin, json!({}));
-    let each = live(|| spin.call(&asked, &home.context)).await;
-    println!("{:44} {each:>10.1} KiB", "a live instance");
+    let live = live(|| spin.call(&asked, &home.context)).await;
+    print_live("a live instance", live);
 }
 
-/// What each of many calls that go on for ever takes, in KiB.
-async fn live<F: Future>(spin: impl Fn() -> F) -> f64 {
+/// What each of many calls that go on for ever has in memory, in KiB: what is its own, and what it sees of the image
+/// that all instances of a component begin with, which is there once.
+async fn live<F: Future>(spin: impl Fn() -> F) -> [f64; 2] {
+    let kinds = ["RssAnon:", "RssShmem:"];
     // Loaded, and one of them come and gone.
     let loading = tokio::time::timeout(Duration::from_millis(500), spin());
     assert!(loading.await.is_err());
-    let before = resident();
+    let before = kinds.map(resident);
     let mut live = Vec::new();
     for _ in 0..LIVE {
         let mut spinning = Box::pin(spin());
         assert!(poll_once(spinning.as_mut()).is_pending());
         live.push(spinning);
     }
-    (resident() - before) as f64 / LIVE as f64
+    let [own, shared] = kinds.map(resident);
+    [own - before[0], shared - before[1]].map(|all| all as f64 / LIVE as f64)
+}
+
+fn print_live(what: &str, [own, shared]: [f64; 2]) {
+    println!("{what:44} {own:>10.1} KiB");
+    println!(
+        "{:44} {shared:>10.1} KiB",
+        "  and of the image that all share"
+    );
 }
 
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// In KiB.
-fn resident() -> i64 {
+/// Memory of this process of that kind, as the kernel calls it, in KiB.
+fn resident(kind: &str) -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with(kind)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 

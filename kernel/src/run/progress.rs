@@ -35,8 +35,6 @@ pub struct Progress {
     barred: BTreeSet<String>,
     /// Counts the calls that may have changed the world, or showed that it did.
     epoch: u32,
-    /// Whether a call may have changed the world.
-    changed: bool,
     seen: BTreeMap<String, Seen>,
 }
 
@@ -79,11 +77,6 @@ impl Progress {
         (seen.is_done && seen.epoch == self.epoch).then_some(seen.id)
     }
 
-    /// Whether any call may have changed the world.
-    pub fn changed_anything(&self) -> bool {
-        self.changed
-    }
-
     /// Tools that the next reply had better not call: it was told that it made the call before, and a
     /// small model that is told so makes the same call again.
     pub fn barred(&self) -> impl Iterator<Item = &str> {
@@ -123,7 +116,6 @@ impl Progress {
         let is_news = tool.is_some_and(|tool| tool.observes)
             && outcome.is_done()
             && !self.seen.get(&key(call)).is_some_and(is_same);
-        self.changed |= changes;
         self.epoch += u32::from(changes || is_news);
         let seen = Seen {
             id,

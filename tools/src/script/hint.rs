@@ -19,6 +19,11 @@ pub(super) fn of(message: &str, script: &str) -> Option<String> {
         });
     }
     let is_syntax = message.starts_with("SyntaxError");
+    if let Some(path) = parsed_as_json(script).filter(|_| is_syntax) {
+        return Some(format!(
+            "\n{path} is no JSON. A text like it is changed by replace({path:?}, before, after), and read by lines."
+        ));
+    }
     if is_syntax && script.lines().any(is_python) {
         return Some(
             "\nThis is Python, and a program is JavaScript: a file is changed by replace or write."
@@ -29,6 +34,22 @@ pub(super) fn of(message: &str, script: &str) -> Option<String> {
         "\nA word of the language (new, class, default, …) cannot be the name of a variable."
             .to_owned()
     })
+}
+
+/// The file that a program reads as JSON though its name says that it is none.
+fn parsed_as_json(script: &str) -> Option<&str> {
+    let path = script
+        .split_once("JSON.parse(read(\"")?
+        .1
+        .split('"')
+        .next()?;
+    let others = [
+        ".toml", ".yaml", ".yml", ".ini", ".py", ".js", ".md", ".txt",
+    ];
+    others
+        .iter()
+        .any(|ending| path.ends_with(ending))
+        .then_some(path)
 }
 
 /// Whether a name is declared anywhere in a program.
@@ -74,5 +95,12 @@ mod tests {
         let hint = of("SyntaxError: x", "def half(x):\n    return x").unwrap();
         assert!(hint.contains("Python"), "{hint}");
         assert_eq!(of("SyntaxError: x", "let a = ;"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_no_json_is_told_from_one_that_is_broken() {
+        let hint = of("SyntaxError: x", "JSON.parse(read(\"a/b.toml\")).c").unwrap();
+        assert!(hint.contains("a/b.toml is no JSON"), "{hint}");
+        assert_eq!(of("SyntaxError: x", "JSON.parse(read(\"b.json\"))"), None);
     }
 }

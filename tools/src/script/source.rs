@@ -17,6 +17,24 @@ static OWN_NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b(?:const|let|var)\s+(?:csv\s*=\s*(csv)|exists\s*=\s*(exists)|lines\s*=\s*(lines)|list\s*=\s*(list)|read\s*=\s*(read))\(").unwrap()
 });
 
+/// `print("total: 4")`, `print(12)`: a number that is in the script itself.
+#[allow(clippy::unwrap_used, reason = "a pattern that is written here is one")]
+static TOLD: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r#"^(?:print|console\.log)\((?:"[^"\n]*\d[^"\n]*"|'[^'\n]*\d[^'\n]*'|`[^`$]*\d[^`$]*`|\d[\d.]*)\);?$"#,
+    )
+    .unwrap()
+});
+
+/// Whether a script does nothing but print numbers that are in it: then nobody has counted anything.
+pub(super) fn only_tells(script: &str) -> bool {
+    let lines = script.lines().map(str::trim);
+    let mut lines = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .peekable();
+    lines.peek().is_some() && lines.all(|line| TOLD.is_match(line))
+}
+
 /// A script as the interpreter can run it. No line moves.
 pub(super) fn runnable(script: &str) -> Cow<'_, str> {
     match required(script) {
@@ -62,6 +80,27 @@ pub(super) fn in_a_function(script: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_that_only_prints_its_own_numbers_is_told_from_one_that_counts() {
+        for told in [
+            "print(`denied: 4`)",
+            "// count\nprint(\"4 lines\");\n",
+            "console.log(12.5)",
+        ] {
+            assert!(only_tells(told), "{told}");
+        }
+        for other in [
+            "",
+            "print('done')",
+            "print(3 * 4)",
+            "print(`${1 + 1} lines`)",
+            "print(lines('a1').length)",
+            "const n = 4\nprint(4)",
+        ] {
+            assert!(!only_tells(other), "{other}");
+        }
+    }
 
     #[test]
     fn imports_become_calls_of_require_on_the_same_line() {

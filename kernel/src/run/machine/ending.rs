@@ -68,10 +68,10 @@ impl Machine {
                  Make the change in another way, or finish again and say that it could not be made."
             ));
         }
-        let missing = unfinished::missing(&self.state).filter(|_| !progress.changed_anything())?;
+        let missing = unfinished::missing(&self.state)?;
         Some(format!(
-            "not yet: the task names {missing}, which was not there, and nothing has been written. Write it \
-             if the task asks for it, or finish again."
+            "not yet: the task names {missing}, which is not there. Write it if the task asks for it, or finish \
+             again."
         ))
     }
 

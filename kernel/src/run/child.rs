@@ -37,14 +37,14 @@ impl Default for Delegate {
     fn default() -> Self {
         let number = |what: &str| json!({"type": "integer", "minimum": 1, "description": what});
         Self(ToolSpec {
-            name: "delegate".to_owned(),
-            description: "Let another agent do a part of the task on its own, in the same workspace, and \
-                          get its answer. It knows only what you tell it. For a part that can be told in \
-                          a few sentences and takes many steps."
-                .to_owned(),
-            input: json!({
-                "type": "object",
-                "properties": {
+            resumable: true,
+            control: Some(Control::Delegate),
+            ..ToolSpec::taking(
+                "delegate",
+                "Let another agent do a part of the task on its own, in the same workspace, and get its answer. \
+                 It knows only what you tell it. For a part that can be told in a few sentences and takes many \
+                 steps.",
+                json!({
                     "task": {
                         "type": "string", "minLength": 1,
                         "description": "What to do, with all it must know, and what to answer.",
@@ -59,15 +59,10 @@ impl Default for Delegate {
                         "additionalProperties": false,
                         "description": "What it may use up of what you have left; all of it if left out.",
                     },
-                },
-                "required": ["task"],
-                "additionalProperties": false,
-            }),
-            effect: Effect::Reversible,
-            resumable: true,
-            control: Some(Control::Delegate),
-            asks_with: Vec::new(),
-            observes: false,
+                }),
+                &["task"],
+                Effect::Reversible,
+            )
         })
     }
 }

@@ -17,7 +17,6 @@ fn control(name: &str, description: &str, control: Control, properties: Value) -
     let spec = spec(name, description, Effect::Pure, properties, 1);
     Arc::new(ControlTool(ToolSpec {
         control: Some(control),
-        asks_with: Vec::new(),
         ..spec
     }))
 }

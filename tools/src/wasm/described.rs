@@ -102,15 +102,9 @@ fn one(tool: types::ToolSpec, compensates: bool) -> Result<Described, String> {
     }
     Ok(Described {
         spec: ToolSpec {
-            name: tool.name.clone(),
-            description: description.to_owned(),
-            input,
-            effect,
             // What only the host changes is taken back before it is made again.
             resumable: tool.resumable || (effect == Effect::Reversible && !tool.can_compensate),
-            control: None,
-            asks_with: Vec::new(),
-            observes: false,
+            ..ToolSpec::new(tool.name.clone(), description, input, effect)
         },
         output,
         can_compensate: tool.can_compensate,

@@ -72,15 +72,14 @@ pub(super) fn described(manifest: &Manifest, source: &[u8]) -> Result<Vec<Descri
         }
         tools.push(Described {
             spec: ToolSpec {
-                name: tool.name.clone(),
-                description: tool.description.trim().to_owned(),
-                input: tool.input.clone(),
-                effect: tool.effect,
                 // What only the host changes is taken back before it is made again.
                 resumable: tool.effect == Effect::Reversible,
-                control: None,
-                asks_with: Vec::new(),
-                observes: false,
+                ..ToolSpec::new(
+                    tool.name.clone(),
+                    tool.description.trim(),
+                    tool.input.clone(),
+                    tool.effect,
+                )
             },
             output: tool.output.clone(),
             can_compensate: false,

@@ -21,15 +21,9 @@ pub fn client_tools(specs: &[ToolSpec]) -> Vec<Arc<dyn Tool>> {
 /// What a tool of the client's says of itself.
 pub fn spec(name: String, description: String, input: serde_json::Value) -> ToolSpec {
     ToolSpec {
-        name,
-        description,
-        input,
-        // Whatever it does, the client does it, and asks whom it must.
-        effect: Effect::Pure,
-        resumable: false,
         control: Some(Control::Ask),
-        asks_with: Vec::new(),
-        observes: false,
+        // Whatever it does, the client does it, and asks whom it must.
+        ..ToolSpec::new(name, description, input, Effect::Pure)
     }
 }
 

@@ -53,15 +53,18 @@ fn words(task: &str) -> impl Iterator<Item = &str> {
         .flat_map(|(text, _)| text.split_whitespace())
 }
 
-/// `notes.md`, `src/main.rs`; not `2.7.10`, `.rs` or `https://example.org`.
+/// `notes.md`, `src/main.rs`; not `2.7.10`, `.rs`, `e.g`, `example.org` or `https://example.org`.
 fn is_file_name(word: &str) -> bool {
     const LONGEST: usize = 5;
+    const HOSTS: [&str; 5] = ["com", "dev", "io", "net", "org"];
     let name = word.rsplit('/').next().unwrap_or(word);
     let Some((stem, extension)) = name.rsplit_once('.') else {
         return false;
     };
     let is_plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
     !stem.is_empty()
+        && stem.len() + extension.len() > 2
+        && !HOSTS.contains(&extension)
         && !word.contains("//")
         && word.chars().all(is_plain)
         && (1..=LONGEST).contains(&extension.len())
@@ -85,7 +88,15 @@ mod tests {
         for name in ["notes.md", "src/main.rs", "a.b.txt", "INDEX.md", "x.mp3"] {
             assert!(is_file_name(name), "{name}");
         }
-        for other in ["2.7.10", ".rs", "9.80", "https://example.org", "end."] {
+        for other in [
+            "2.7.10",
+            ".rs",
+            "9.80",
+            "https://example.org",
+            "mail.example.org",
+            "e.g",
+            "end.",
+        ] {
             assert!(!is_file_name(other), "{other}");
         }
     }

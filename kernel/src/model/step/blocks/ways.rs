@@ -17,9 +17,6 @@ use crate::model::step::{Role, turn};
 
 /// So many are shown.
 const SHOWN: usize = 2;
-/// Characters of a task from which it is long: one with a story, exceptions and the form of the answer. Of those
-/// that are shown with it, the nearest is such a one, too.
-const LONG: usize = 240;
 /// What is less like a task than that is not; and what is less like it than this part of the likest.
 const LEAST: f64 = 10.0;
 const PART: f64 = 0.5;
@@ -63,12 +60,14 @@ pub struct WayStep {
 }
 
 /// All ways there are.
-pub fn ways() -> impl Iterator<Item = &'static Way> {
-    SHORT.ways.iter().chain(&LONG_ONES.ways)
+///
+/// # Panics
+/// Never: that the data can be read is tested.
+pub fn ways() -> &'static [Way] {
+    &INDEX.ways
 }
 
-static SHORT: LazyLock<Index> = LazyLock::new(|| Index::new(include_str!("ways.toml")));
-static LONG_ONES: LazyLock<Index> = LazyLock::new(|| Index::new(include_str!("ways_long.toml")));
+static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
 struct Index {
     ways: Vec<Way>,
@@ -76,6 +75,8 @@ struct Index {
     words: Vec<HashMap<String, f64>>,
     /// For each way, how long it is, in parts of the mean.
     lengths: Vec<f64>,
+    /// Bytes of what is shown for any task, at most.
+    size: usize,
 }
 
 #[derive(Deserialize)]
@@ -84,9 +85,9 @@ struct File {
 }
 
 impl Index {
-    /// Of ways in TOML, of which a test knows that they can be read.
-    fn new(source: &str) -> Self {
-        let read: Result<File, _> = toml::from_str(source);
+    fn new() -> Self {
+        let all = concat!(include_str!("ways.toml"), include_str!("ways_long.toml"));
+        let read: Result<File, _> = toml::from_str(all);
         let ways = read.map(|file| file.way).unwrap_or_default();
         let words: Vec<HashMap<String, f64>> = ways.iter().map(Way::words).collect();
         let lengths = words.iter().map(|words| words.values().sum());
@@ -94,6 +95,7 @@ impl Index {
         let mean = lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
         Self {
             lengths: lengths.iter().map(|length| length / mean).collect(),
+            size: ways.iter().map(Way::size).max().unwrap_or_default() * SHOWN,
             words,
             ways,
         }
@@ -117,7 +119,6 @@ impl Index {
         scores
     }
 
-    /// Those that are like a task, the likest first.
     fn near(&self, task: &str) -> Vec<&Way> {
         let scored = self.scores(task).into_iter().zip(&self.ways);
         let mut scored: Vec<(f64, &Way)> = scored.collect();
@@ -125,40 +126,25 @@ impl Index {
         scored.truncate(SHOWN);
         let best = scored.first().map_or(0.0, |(score, _)| *score);
         scored.retain(|(score, _)| *score >= LEAST.max(best * PART));
-        scored.into_iter().map(|(_, way)| way).collect()
+        // The nearest comes last, next to the task.
+        scored.into_iter().rev().map(|(_, way)| way).collect()
     }
-
-    /// Bytes of the longest, as a conversation.
-    fn longest(&self) -> usize {
-        self.ways.iter().map(Way::size).max().unwrap_or_default()
-    }
-}
-
-/// The ways that are like a task. The nearest comes last, next to the task.
-fn near(task: &str) -> Vec<&'static Way> {
-    let mut near = SHORT.near(task);
-    if task.chars().count() >= LONG {
-        near.splice(0..0, LONG_ONES.near(task).into_iter().take(1));
-        near.truncate(SHOWN);
-    }
-    near.reverse();
-    near
 }
 
 /// The ways that are like a task, as a conversation.
 pub(super) fn turns(task: &str) -> Vec<Turn> {
-    near(task).into_iter().flat_map(Way::turns).collect()
+    INDEX.near(task).into_iter().flat_map(Way::turns).collect()
 }
 
 /// Whether a task is like one that was answered from what was shown with it.
 pub(crate) fn is_answered_at_once(task: &str) -> bool {
-    near(task).last().is_some_and(|way| way.steps.is_empty())
+    let near = INDEX.near(task);
+    near.last().is_some_and(|way| way.steps.is_empty())
 }
 
 /// Bytes of what is shown for any task, at most.
 pub(super) fn size() -> usize {
-    let (short, long) = (SHORT.longest(), LONG_ONES.longest());
-    short * (SHOWN - 1) + short.max(long)
+    INDEX.size
 }
 
 impl Way {
@@ -227,40 +213,23 @@ mod tests {
 
     #[test]
     fn the_ways_can_be_read_and_each_is_found_by_its_own_words() {
-        for (index, least) in [(&SHORT, 50), (&LONG_ONES, 25)] {
-            assert!(index.ways.len() >= least, "{} ways", index.ways.len());
-            for (at, way) in index.ways.iter().enumerate() {
-                for words in way.like.iter().chain([&way.task]) {
-                    let scores = index.scores(words);
-                    let likelier = scores.iter().filter(|score| **score > scores[at]);
-                    assert!(
-                        likelier.count() < SHOWN,
-                        "{words:?} does not find {:?}",
-                        way.task
-                    );
-                }
+        assert!(ways().len() >= 75, "{} ways", ways().len());
+        for (at, way) in ways().iter().enumerate() {
+            for words in way.like.iter().chain([&way.task]) {
+                let scores = INDEX.scores(words);
+                let likelier = scores.iter().filter(|score| **score > scores[at]);
+                assert!(
+                    likelier.count() < SHOWN,
+                    "{words:?} does not find {:?}",
+                    way.task
+                );
             }
         }
     }
 
     #[test]
-    fn a_long_task_has_a_long_one_next_to_it() {
-        for way in &LONG_ONES.ways {
-            assert!(way.task.chars().count() >= LONG, "{:?}", way.task);
-            let shown = near(&way.task);
-            assert_eq!(shown.last().unwrap().task, way.task);
-            assert!(shown.len() <= SHOWN);
-        }
-        assert!(
-            near("How many lines of the log contain WARN?")
-                .iter()
-                .all(|way| way.task.chars().count() < LONG)
-        );
-    }
-
-    #[test]
     fn the_nearest_is_next_to_the_task_and_what_is_like_nothing_finds_nothing() {
-        let near = near("Append the entry \"pears\" at the end of fruits.txt");
+        let near = INDEX.near("Append the entry \"pears\" at the end of fruits.txt");
         assert!(near.last().unwrap().task.contains("shopping.txt"));
         assert!(turns("Xyzzy!").is_empty());
     }

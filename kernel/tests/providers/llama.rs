@@ -95,12 +95,21 @@ async fn a_real_server_is_found_out_about_and_gives_steps_that_are_valid() {
     assert!(!reply.text.is_empty() && reply.calls.is_empty());
     assert!(reply.usage.output <= 12, "{:?}", reply.usage);
 
-    // A prompt over the window says what fits.
-    let error = model
-        .reply(&asks(&"word ".repeat(3000), vec![]), &mut ())
-        .await
-        .unwrap_err();
-    assert_eq!(error, ModelError::ContextOverflow { limit: WINDOW });
+    // A prompt over the window says what fits. The server may close a connection that it kept just as it is used
+    // again; then a run tries once more, too.
+    let long = asks(&"word ".repeat(3000), vec![]);
+    let mut errors = Vec::new();
+    for _ in 0..5 {
+        errors.push(model.reply(&long, &mut ()).await.unwrap_err());
+        if !matches!(errors.last(), Some(ModelError::Unreachable { .. })) {
+            break;
+        }
+    }
+    assert_eq!(
+        errors.last(),
+        Some(&ModelError::ContextOverflow { limit: WINDOW }),
+        "{errors:?}"
+    );
 }
 
 /// Stops listening at the first piece.

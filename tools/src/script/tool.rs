@@ -80,7 +80,8 @@ impl RunScript {
     /// What a script would come to, without changing anything.
     ///
     /// # Errors
-    /// [`ToolError::Fatal`] if the workspace cannot be read. A script that fails is an outcome.
+    /// [`ToolError::Fatal`] if the workspace cannot be read, [`ToolError::Rejected`] if the script only prints numbers
+    /// that are written in it. A script that fails is an outcome.
     pub async fn trial(&self, script: &str, context: &ToolContext) -> Result<Outcome, ToolError> {
         let (this, script, context) = (self.clone(), script.to_owned(), context.clone());
         let runtime = tokio::runtime::Handle::current();
@@ -98,6 +99,9 @@ impl RunScript {
         stop: &Stop,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Ran<Desk>, ToolError> {
+        if source::only_tells(script) {
+            return Err(rejected(ONLY_TELLS.to_owned()));
+        }
         let script = source::runnable(script);
         let mut ran = self.run_as_is(&script, context, stop, runtime)?;
         let returns = |error: &ScriptError| {
@@ -141,9 +145,6 @@ impl RunScript {
         runtime: &tokio::runtime::Handle,
     ) -> Result<String, ToolError> {
         let args: Args = arguments(&call.args)?;
-        if source::only_tells(&args.script) {
-            return Err(rejected(ONLY_TELLS.to_owned()));
-        }
         if let Some(record) = self.undo.get(&context.run, &call.id)? {
             if !record.said.is_empty() {
                 return Ok(record.said);

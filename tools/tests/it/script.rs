@@ -268,6 +268,16 @@ async fn a_script_that_does_not_end_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_script_that_only_prints_its_own_number_fails_and_its_preview_says_so() {
+    let scripts = scripts();
+    let asked = call(1, "print(`denied: 4`)");
+    let preview = scripts.tool.preview(&asked, &scripts.bench.context).await;
+    let failed = scripts.make(1, "print(`denied: 4`)").await.unwrap_err();
+    assert!(failed.to_string().contains("looks at no file"), "{failed}");
+    assert_eq!(preview.unwrap(), format!("this call would fail: {failed}"));
+}
+
+#[tokio::test]
 async fn a_trial_tells_the_same_and_changes_nothing() {
     let scripts = scripts();
     scripts.bench.put("a.txt", "one\n");

@@ -35,6 +35,8 @@ pub struct MindSaid {
     pub private: Vec<String>,
     /// Entropy of the choice of a tool, in nats, from which on the core self is asked for a second opinion.
     pub doubt: Option<f32>,
+    /// Mean entropy of a call, in nats a token, from which on likewise.
+    pub entropy: Option<f32>,
 }
 
 fn policy<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Policy>, D::Error> {
@@ -53,6 +55,7 @@ impl MindSaid {
             ("core", self.core.as_ref().map(quoted)),
             ("private", private),
             ("doubt", self.doubt.map(|doubt| doubt.to_string())),
+            ("entropy", self.entropy.map(|entropy| entropy.to_string())),
         ];
         let given = given.into_iter();
         given
@@ -157,6 +160,7 @@ pub fn open<'a>(
             policy,
             limits: Limits {
                 doubt: said.doubt,
+                entropy: said.entropy,
                 ..Limits::default()
             },
             private: said.private.clone(),

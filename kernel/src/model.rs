@@ -265,6 +265,10 @@ pub struct Reply {
     /// Entropy of the choice of the tool, in nats, where the model measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<f32>,
+    /// Mean entropy of the tokens of its calls, in nats a token, where the model measures it. What could be no other
+    /// token is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f32>,
     /// Which self of a mind of two spoke, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spoken: Option<Box<Spoken>>,

@@ -27,6 +27,9 @@ pub struct Attempt {
     /// The most that a reply was in doubt of the tool to call, in nats, where the model measures it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<f32>,
+    /// The highest mean entropy of a reply's calls, in nats a token, where the model measures it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f32>,
     /// Milliseconds that it took.
     pub ms: u64,
 }

@@ -333,6 +333,9 @@ async fn run_task(
         doubt: replies(&entries)
             .filter_map(|reply| reply.doubt)
             .reduce(f32::max),
+        entropy: replies(&entries)
+            .filter_map(|reply| reply.entropy)
+            .reduce(f32::max),
         ms: spent.wall_ms,
     })
 }

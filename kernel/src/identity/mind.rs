@@ -183,7 +183,7 @@ impl Mind {
         request: &Request,
         deltas: &mut dyn Deltas,
         signals: &Signals,
-        unsure: Reply,
+        (unsure, why): (Reply, Why),
     ) -> Reply {
         let barrier = signals.barrier();
         let asked = match barrier {
@@ -195,7 +195,7 @@ impl Mind {
                 reply,
                 Spoken {
                     by: Speaker::Core,
-                    why: Why::Doubt,
+                    why,
                     wanted: None,
                     failed: None,
                     unused: Some(unsure.usage),
@@ -206,7 +206,7 @@ impl Mind {
                 Spoken {
                     by: Speaker::Active,
                     why: barrier.unwrap_or(Why::Failed),
-                    wanted: Some(Why::Doubt),
+                    wanted: Some(why),
                     failed: not.and_then(Result::err),
                     unused: None,
                 },
@@ -214,13 +214,10 @@ impl Mind {
         }
     }
 
-    fn is_unsure(&self, reply: &Reply) -> bool {
-        let limit = self.rules.limits.doubt;
-        self.rules.policy == Policy::Cascade
-            && reply
-                .doubt
-                .zip(limit)
-                .is_some_and(|(doubt, limit)| doubt > limit)
+    /// What speaks against a reply, if it is one that the core self may be asked about.
+    fn against(&self, by: Speaker, reply: &Reply) -> Option<Why> {
+        let is_asked = self.rules.policy == Policy::Cascade && by == Speaker::Active;
+        is_asked.then(|| self.rules.limits.against(reply)).flatten()
     }
 }
 
@@ -280,19 +277,22 @@ impl Model for Mind {
             ),
         })?;
         match self.ask(route.to, request, deltas).await {
-            Ok(reply) if route.to == Speaker::Active && self.is_unsure(&reply) => {
-                Ok(self.second_opinion(request, deltas, &signals, reply).await)
-            }
-            Ok(reply) => Ok(spoken(
-                reply,
-                Spoken {
-                    by: route.to,
-                    why: route.why,
-                    wanted: route.wanted,
-                    failed: None,
-                    unused: None,
-                },
-            )),
+            Ok(reply) => Ok(match self.against(route.to, &reply) {
+                Some(why) => {
+                    self.second_opinion(request, deltas, &signals, (reply, why))
+                        .await
+                }
+                None => spoken(
+                    reply,
+                    Spoken {
+                        by: route.to,
+                        why: route.why,
+                        wanted: route.wanted,
+                        failed: None,
+                        unused: None,
+                    },
+                ),
+            }),
             Err(error) => {
                 self.after_failure(request, deltas, (&signals, route), error)
                     .await

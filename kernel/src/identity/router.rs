@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     label::Label,
-    model::{Known, Message, ModelError, Request, Usage},
+    model::{Known, Message, ModelError, Reply, Request, Usage},
     policy::glob,
 };
 
@@ -118,6 +118,8 @@ pub enum Why {
     LongTask,
     /// The active self was not sure which tool to call.
     Doubt,
+    /// The active self was not sure of what it gave the tool.
+    Unsure,
     /// The other one did not answer.
     Failed,
     /// The other one is not asked for a while, since it did not answer before.
@@ -138,6 +140,7 @@ impl fmt::Display for Why {
             Self::Malformed => "replies made no sense",
             Self::LongTask => "the task is long for the active self",
             Self::Doubt => "the active self was not sure which tool to call",
+            Self::Unsure => "the active self was not sure of what it wrote",
             Self::Failed => "the other one did not answer",
             Self::Offline => "the other one cannot be reached",
             Self::Private => "what was read is private",
@@ -221,6 +224,8 @@ pub struct Limits {
     pub task: f64,
     /// Entropy of the choice of the tool, in nats, where it is measured. None pays no regard to it.
     pub doubt: Option<f32>,
+    /// Mean entropy of what the tool is given, in nats a token, likewise.
+    pub entropy: Option<f32>,
 }
 
 impl Default for Limits {
@@ -232,7 +237,24 @@ impl Default for Limits {
             malformed: 1,
             task: 0.5,
             doubt: None,
+            entropy: None,
         }
+    }
+}
+
+impl Limits {
+    /// What speaks against a reply of the active self, if anything does.
+    pub fn against(&self, reply: &Reply) -> Option<Why> {
+        let measured = [
+            (reply.doubt, self.doubt, Why::Doubt),
+            (reply.entropy, self.entropy, Why::Unsure),
+        ];
+        let above = measured.into_iter().find(|(value, limit, _)| {
+            value
+                .zip(*limit)
+                .is_some_and(|(value, limit)| value > limit)
+        });
+        above.map(|(.., why)| why)
     }
 }
 

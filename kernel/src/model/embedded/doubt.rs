@@ -1,4 +1,4 @@
-//! How sure a model is of the tool that it calls: the entropy of the tokens that choose it.
+//! How sure a model is of the call that it makes: the entropy of its tokens.
 
 use toktrie::SimpleVob;
 
@@ -22,25 +22,83 @@ pub(super) fn entropy(logits: &[f32], allowed: Option<&SimpleVob>) -> f32 {
     }
 }
 
-/// Whether the next token of a step in JSON is a part of the tool's name.
-pub(super) fn chooses_in_json(text: &str) -> bool {
-    // In the text of a thought, its quotation marks would be escaped.
-    let name = text
-        .rsplit_once(r#""tool":"#)
-        .map(|(_, name)| name.trim_start());
-    name.is_some_and(|name| match name.strip_prefix('"') {
-        Some(begun) => !begun.contains('"'),
-        None => name.is_empty(),
-    })
+/// What a token of a step is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What is said before the call.
+    Thought,
+    /// The choice of the tool.
+    Choice,
+    /// What the tool is given.
+    Arguments,
 }
 
-/// Whether the next token of a sentence and a block says which block it is, or which tool a call is of.
-pub(super) fn chooses_in_blocks(text: &str) -> bool {
-    let Some((_, block)) = text.split_once('\n') else {
-        return false;
-    };
-    let is_begun = block.contains([':', '\n']);
-    !is_begun || block.starts_with("```call\n") && chooses_in_json(block)
+impl Part {
+    /// Of the next token of a step in JSON.
+    pub(super) fn in_json(text: &str) -> Self {
+        // In the text of a thought, its quotation marks would be escaped.
+        let Some((_, name)) = text.split_once(r#""tool":"#) else {
+            return Self::Thought;
+        };
+        let name = name.trim_start();
+        let is_begun = match name.strip_prefix('"') {
+            Some(begun) => !begun.contains('"'),
+            None => name.is_empty(),
+        };
+        match is_begun {
+            true => Self::Choice,
+            false => Self::Arguments,
+        }
+    }
+
+    /// Of the next token of a sentence and a block: the choice is which block it is, or which tool a call is of.
+    pub(super) fn in_blocks(text: &str) -> Self {
+        let Some((_, block)) = text.split_once('\n') else {
+            return Self::Thought;
+        };
+        let is_chosen = block.contains([':', '\n']);
+        match block.strip_prefix("```call\n") {
+            Some(call) => match Self::in_json(call) {
+                Self::Thought => Self::Choice,
+                part => part,
+            },
+            None if is_chosen => Self::Arguments,
+            None => Self::Choice,
+        }
+    }
+}
+
+/// How sure a model was of the parts of a reply.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    choice: Option<f32>,
+    total: f32,
+    tokens: u32,
+}
+
+impl Doubts {
+    /// Counts the draw of a token.
+    pub(super) fn count(&mut self, part: Part, logits: &[f32], allowed: Option<&SimpleVob>) {
+        if part == Part::Thought {
+            return;
+        }
+        let more = entropy(logits, allowed);
+        self.total += more;
+        self.tokens += 1;
+        if part == Part::Choice {
+            self.choice = Some(self.choice.unwrap_or_default() + more);
+        }
+    }
+
+    /// The entropy of the choice of the tool, in nats, once a part of it was drawn.
+    pub(super) fn choice(&self) -> Option<f32> {
+        self.choice
+    }
+
+    /// The mean entropy of the choice and the arguments, in nats a token.
+    pub(super) fn mean(&self) -> Option<f32> {
+        (self.tokens > 0).then(|| self.total / self.tokens as f32)
+    }
 }
 
 #[cfg(test)]
@@ -66,34 +124,49 @@ mod tests {
 
     #[test]
     fn a_tool_is_chosen_where_its_name_is_written() {
-        for (text, chooses) in [
-            (r#"{"thought":"the \"tool\": x"#, false),
-            (r#"{"thought":"x","tool":"#, true),
-            (r#"{"thought":"x","tool": ""#, true),
-            (r#"{"thought":"x","tool":"read_"#, true),
-            (r#"{"thought":"x","tool":"read_file""#, false),
+        use Part::{Arguments, Choice, Thought};
+        for (text, part) in [
+            (r#"{"thought":"the \"tool\": x"#, Thought),
+            (r#"{"thought":"x","tool":"#, Choice),
+            (r#"{"thought":"x","tool": ""#, Choice),
+            (r#"{"thought":"x","tool":"read_"#, Choice),
+            (r#"{"thought":"x","tool":"read_file""#, Arguments),
             (
                 r#"{"thought":"x","tool":"read_file","args":{"path":""#,
-                false,
+                Arguments,
             ),
         ] {
-            assert_eq!(chooses_in_json(text), chooses, "{text}");
+            assert_eq!(Part::in_json(text), part, "{text}");
         }
-        for (text, chooses) in [
-            ("I count the", false),
-            ("I count them.\n", true),
-            ("I count them.\n``", true),
-            ("I count them.\n```js", true),
-            ("I count them.\n```js\n", false),
-            ("I know it.\nANS", true),
-            ("I know it.\nANSWER:", false),
-            ("I run it.\n```call\n{\"tool\":\"run_", true),
+        for (text, part) in [
+            ("I count the", Thought),
+            ("I count them.\n", Choice),
+            ("I count them.\n``", Choice),
+            ("I count them.\n```js", Choice),
+            ("I count them.\n```js\n", Arguments),
+            ("I know it.\nANS", Choice),
+            ("I know it.\nANSWER:", Arguments),
+            ("I run it.\n```call\n{", Choice),
+            ("I run it.\n```call\n{\"tool\":\"run_", Choice),
             (
                 "I run it.\n```call\n{\"tool\":\"run_command\",\"args\":{",
-                false,
+                Arguments,
             ),
         ] {
-            assert_eq!(chooses_in_blocks(text), chooses, "{text}");
+            assert_eq!(Part::in_blocks(text), part, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_said_before_a_call_is_not_counted() {
+        let (sure, torn) = ([9.0, -90.0], [1.0, 1.0]);
+        let mut doubts = Doubts::default();
+        doubts.count(Part::Thought, &torn, None);
+        assert_eq!((doubts.choice(), doubts.mean()), (None, None));
+        doubts.count(Part::Choice, &torn, None);
+        doubts.count(Part::Arguments, &sure, None);
+        let ln2 = std::f32::consts::LN_2;
+        assert!((doubts.choice().unwrap() - ln2).abs() < 1e-5);
+        assert!((doubts.mean().unwrap() - ln2 / 2.0).abs() < 1e-5);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     constrain::{Constraint, Constraints},
-    doubt,
+    doubt::{Doubts, Part},
     forward::{CHUNK, Network, Stop},
     gguf::{Detail, Gguf},
     prompt::{Prompt, Template},
@@ -76,10 +76,9 @@ struct Job<'a> {
     usage: Usage,
     sampler: Sampler,
     limit: usize,
-    /// Whether the next token is a part of the choice of the tool.
-    choosing: bool,
-    /// The entropy of that choice, once a part of it was drawn.
-    doubt: Option<f32>,
+    /// What the next token is a part of.
+    part: Part,
+    doubts: Doubts,
 }
 
 /// What was written, and whether it is complete.
@@ -148,8 +147,8 @@ impl Engine {
             usage: Usage::default(),
             sampler: Sampler::new(&request.sampling),
             limit: room.min(request.sampling.max_tokens as usize),
-            choosing: false,
-            doubt: None,
+            part: Part::Thought,
+            doubts: Doubts::default(),
         };
         let rest = self.recall(&prompt, &mut job)?;
         let written = if request.tools.is_empty() {
@@ -176,7 +175,8 @@ impl Engine {
                 Stopped::Length
             },
             model: self.setup.id.clone(),
-            doubt: job.doubt,
+            doubt: job.doubts.choice(),
+            entropy: job.doubts.mean(),
             ..Reply::default()
         };
         if request.tools.is_empty() {
@@ -304,10 +304,7 @@ impl Engine {
         let logits = self.feed(unread, true, job)?;
         unread.clear();
         let mask = constraint.map(Constraint::allowed).transpose()?;
-        if job.choosing {
-            let more = doubt::entropy(&logits, mask.as_ref());
-            job.doubt = Some(job.doubt.unwrap_or_default() + more);
-        }
+        job.doubts.count(job.part, &logits, mask.as_ref());
         let token = job.sampler.draw(&logits, mask.as_ref());
         if job.usage.first_token_ms == 0 {
             job.usage.first_token_ms = (job.started.elapsed().as_millis() as u64).max(1);
@@ -370,7 +367,7 @@ impl Engine {
             if written.complete || written.tokens.len() >= job.limit {
                 break;
             }
-            job.choosing = reader.chooses(&written.text);
+            job.part = reader.part(&written.text);
             let token = self.next(&mut unread, Some(&mut constraint), job)?;
             if self.tokens.ends(token) {
                 written.complete = true;
@@ -428,11 +425,11 @@ impl Reader {
         }
     }
 
-    /// Whether what comes next after this text is a part of the choice of the tool.
-    fn chooses(&self, text: &str) -> bool {
+    /// What comes next after this text.
+    fn part(&self, text: &str) -> Part {
         match self {
-            Self::Step(_) => doubt::chooses_in_json(text),
-            Self::Blocks(_) => doubt::chooses_in_blocks(text),
+            Self::Step(_) => Part::in_json(text),
+            Self::Blocks(_) => Part::in_blocks(text),
         }
     }
 }

@@ -578,6 +578,7 @@ async fn a_choice_that_the_active_self_is_not_sure_of_is_the_core_selfs() {
     let unsure = || {
         call("finish", "small").map(|reply| Reply {
             doubt: Some(1.5),
+            entropy: Some(0.3),
             ..reply
         })
     };
@@ -599,6 +600,15 @@ async fn a_choice_that_the_active_self_is_not_sure_of_is_the_core_selfs() {
         let (model, _) = ask(rules(limit), vec![]).await;
         assert_eq!(model, "test/small");
     }
+    let of_the_call = Rules {
+        limits: Limits {
+            entropy: Some(0.2),
+            ..Limits::default()
+        },
+        ..Rules::of(Policy::Cascade)
+    };
+    let (model, spoken) = ask(of_the_call, vec![call("finish", "large")]).await;
+    assert_eq!((model.as_str(), spoken.why), ("test/large", Why::Unsure));
 }
 
 #[tokio::test]
@@ -658,7 +668,7 @@ fn a_reply_of_before_there_were_two_selves_still_reads() {
         "usage": {"input": 1, "cached": 0, "output": 1, "cost": 0.0, "first_token_ms": 1, "total_ms": 2},
     });
     let reply: Reply = serde_json::from_value(old.clone()).unwrap();
-    assert!(reply.spoken.is_none() && reply.doubt.is_none());
+    assert!(reply.spoken.is_none() && reply.doubt.is_none() && reply.entropy.is_none());
     assert_eq!(
         serde_json::to_value(&reply).unwrap(),
         old,

@@ -55,7 +55,7 @@ impl Work {
     }
 
     pub(crate) fn planned(&mut self, plan: &[PlanItem], by: Option<CallId>) {
-        self.plan.planned(plan, by);
+        self.plan.planned(plan, by.or(self.success));
     }
 }
 
@@ -94,8 +94,11 @@ pub(crate) fn barred(state: &State, spec: &RunSpec, setup: &Setup) -> Vec<String
     {
         return names(setup.tools.iter().filter(|tool| !is(tool, only)).collect());
     }
-    let rewritten = state.strategy == Strategy::Plan && state.work.plan.idle >= plan::IDLE_TO_BAR;
-    let plans = !rewritten && (state.strategy == Strategy::Plan || is_able(&setup.model));
+    let plans = match (state.strategy, is_able(&setup.model)) {
+        (Strategy::Plan, true) => state.work.plan.idle < plan::IDLE_TO_BAR,
+        (Strategy::Plan, false) => state.plan.is_empty(),
+        (_, able) => able,
+    };
     let spoken = setup.tools.iter().filter(|tool| {
         is(tool, Control::Strategy) || is(tool, Control::Best) || !plans && is(tool, Control::Plan)
     });
@@ -199,7 +202,7 @@ fn settle(state: &State, choice: Choice, setup: &Setup) -> Option<Event> {
         Choice::Auto => changed(Strategy::React, "the model chose no strategy", ""),
         Choice::React => changed(Strategy::React, asked, ""),
         Choice::Direct => changed(Strategy::Direct, asked, choose::DIRECT),
-        Choice::Plan if has(Control::Plan) => changed(Strategy::Plan, asked, plan::TOLD),
+        Choice::Plan if has(Control::Plan) => changed(Strategy::Plan, asked, plan::told(setup)),
         Choice::Plan => changed(Strategy::React, "there is no tool to plan with", ""),
         Choice::Search if state.is_conversation() => {
             changed(Strategy::React, "a conversation has no one end", "")
@@ -239,15 +242,16 @@ fn change(state: &State, spec: &RunSpec, choice: Choice, setup: &Setup) -> Optio
             );
             Some(changed(Strategy::React, &reason, &told))
         }
+        Strategy::Plan if !is_able(&setup.model) => plan::ticked(state),
         _ => None,
     }
 }
 
 /// The change that a user asks for between two drives.
-pub(crate) fn asked_for(strategy: Strategy) -> Event {
+pub(crate) fn asked_for(strategy: Strategy, setup: Option<&Setup>) -> Event {
     let reason = "The user asks for another way of working.";
-    let told = match strategy {
-        Strategy::Plan => format!("{reason} {}", plan::TOLD),
+    let told = match setup {
+        Some(setup) if strategy == Strategy::Plan => format!("{reason} {}", plan::told(setup)),
         _ => reason.to_owned(),
     };
     changed(strategy, reason, &told)
@@ -321,7 +325,7 @@ mod tests {
             Event::RunStarted {
                 setup: setup.clone(),
             },
-            asked_for(strategy),
+            asked_for(strategy, Some(setup)),
         ];
         let mut head = Head::EMPTY;
         let entries = events.map(|event| {

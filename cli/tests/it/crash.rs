@@ -173,7 +173,6 @@ fn a_search_killed_at_any_append_ends_the_same_and_leaves_no_copy_behind() {
             ),
         ),
         when("wrote new/out.txt", finish("tried it")),
-        when("in several ways", call("choose_best", json!({"best": 2}))),
     ];
     after_every_kill(
         &script,

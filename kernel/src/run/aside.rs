@@ -19,9 +19,12 @@ impl Driver {
             let why = "several ways can only be tried by a run that is begun with that strategy";
             return Err(DriveError::Unable(why.to_owned()));
         }
-        self.aside(run, |_| vec![strategy::asked_for(strategy)])
-            .await
-            .map(drop)
+        self.aside(run, |machine| {
+            let setup = machine.state().setup.as_ref();
+            vec![strategy::asked_for(strategy, setup)]
+        })
+        .await
+        .map(drop)
     }
 
     /// Leaves more out of what the model is shown, whether or not its window is full. False if there is

@@ -1,10 +1,13 @@
 //! The strategy `search`: try several ways in copies of the workspace, and keep the best.
 //!
 //! Each try is a run of its own in a copy, drawn otherwise than the last and told why that failed. With
-//! a check the first try that passes it is kept; without one the model judges what they came to. What
+//! a check the first try that passes it is kept. Without one it is what two of them came to, and
+//! where all came to something else, the model judges. What
 //! the best one changed is then brought into the workspace by one call that can be undone, the copies
 //! are removed, and the check is run once more where it counts. Every step is a call of the machine's
 //! own, so that a search goes on where it was when its process died.
+
+mod agree;
 
 use serde_json::{Value, json};
 
@@ -75,22 +78,34 @@ pub(crate) fn next(state: &State, spec: &RunSpec, setup: &Setup) -> Option<Vec<E
     if seen.dropped {
         return Some(vec![seen.conclude(state, spec)]);
     }
-    if let Some(next) = seen.next_try(state, spec) {
-        return Some(vec![next]);
-    }
     let completed: Vec<_> = seen
         .tries
         .iter()
         .filter(|one| one.answer.is_some())
         .collect();
+    if spec.check.is_empty()
+        && completed.len() > 1
+        && let Some(next) = seen.comparison(&completed)
+    {
+        return Some(vec![next]);
+    }
+    let agreed = agree::first(&completed, &seen.compared);
+    if agreed.is_none()
+        && let Some(next) = seen.next_try(state, spec)
+    {
+        return Some(vec![next]);
+    }
     let (best, why) = match completed.as_slice() {
         [] => return Some(vec![call(DROP, json!({}))]),
         [one] if spec.check.is_empty() => (one.way, "the only one that came to an end"),
         [one, ..] if !spec.check.is_empty() => (one.way, "its check succeeded"),
-        several => match seen.judged(state, setup, several) {
-            Judgement::Is(way, why) => (way, why),
-            Judgement::Needs(event) => return Some(vec![*event]),
-            Judgement::IsAwaited => return None,
+        several => match agreed {
+            Some(way) => (way, "two ways came to the same"),
+            None => match seen.judged(state, setup, several) {
+                Judgement::Is(way, why) => (way, why),
+                Judgement::Needs(event) => return Some(vec![*event]),
+                Judgement::IsAwaited => return None,
+            },
         },
     };
     let next = match seen.adopted {
@@ -113,7 +128,8 @@ pub(crate) fn can_be_best(state: &State, way: u32) -> bool {
 struct Seen<'a> {
     copied: Option<(u32, &'a CallOutcome)>,
     tries: Vec<Try<'a>>,
-    diffs: Vec<(u32, &'a str)>,
+    /// What each try changed.
+    compared: Vec<(u32, &'a CallOutcome)>,
     /// The reply after which they were compared.
     compared_at: u32,
     adopted: Option<(u32, &'a CallOutcome)>,
@@ -153,7 +169,7 @@ impl<'a> Seen<'a> {
                     said: outcome.text(),
                 }),
                 COMPARE => {
-                    seen.diffs.push((way, outcome.text()));
+                    seen.compared.push((way, outcome));
                     seen.compared_at = own.id.reply;
                 }
                 ADOPT => seen.adopted = Some((way, outcome)),
@@ -169,7 +185,7 @@ impl<'a> Seen<'a> {
         let passed = self.tries.iter().any(|one| one.answer.is_some()) && !spec.check.is_empty();
         let left = spec.budget.left(&state.charged());
         let has_begun = |way| self.copied.is_some_and(|(copied, _)| copied == way);
-        if passed || tried >= WAYS || !self.diffs.is_empty() || self.adopted.is_some() {
+        if passed || tried >= WAYS || self.adopted.is_some() {
             return None;
         }
         let way = tried + 1;
@@ -202,13 +218,15 @@ impl<'a> Seen<'a> {
         )
     }
 
+    /// What a try that came to an end changed is looked at, if it was not yet.
+    fn comparison(&self, completed: &[&Try<'_>]) -> Option<Event> {
+        let is_compared = |way| self.compared.iter().any(|(compared, _)| *compared == way);
+        let next = completed.iter().find(|one| !is_compared(one.way))?;
+        Some(call(COMPARE, json!({"way": next.way})))
+    }
+
     /// The best of several that came to an end, by the model's judgement.
     fn judged(&self, state: &State, setup: &Setup, several: &[&Try<'_>]) -> Judgement<'static> {
-        let compared = |one: &&&Try<'_>| !self.diffs.iter().any(|(way, _)| *way == one.way);
-        if let Some(next) = several.iter().find(compared) {
-            let compare = call(COMPARE, json!({"way": next.way}));
-            return Judgement::Needs(Box::new(compare));
-        }
         let first = several.first().map_or(1, |one| one.way);
         if state.replies > self.compared_at {
             return match best(state) {
@@ -237,8 +255,8 @@ impl<'a> Seen<'a> {
                         choose_best which one does what the task asks."
                 .to_owned();
         for one in several {
-            let diff = self.diffs.iter().find(|(way, _)| *way == one.way);
-            let diff = diff.map_or("", |(_, diff)| diff);
+            let compared = self.compared.iter().find(|(way, _)| *way == one.way);
+            let diff = compared.map_or("", |(_, outcome)| outcome.text());
             let diff: String = diff.chars().take(room).collect();
             let answer = short(one.said);
             text.push_str(&format!(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gpak_kernel::{
     event::{CallOutcome, Choice, Event, Outcome, PlanStatus, Refusal, RunSpec, Strategy},
-    model::{CallId, Model, ToolCall, scripted::Line},
+    model::{
+        CallId, Deltas, Model, ModelError, ModelProfile, Reply, Request, ToolCall, scripted::Line,
+    },
     run::{Driver, Ended, Machine, Resumption, replay},
     strategy::search::{ADOPT, COMPARE, COPY, DROP},
     tool::{Call, Control, Effect, Tool, ToolContext, ToolError, ToolOutput, ToolSpec},
@@ -98,15 +100,11 @@ struct Asked {
 
 #[async_trait]
 impl Model for Asked {
-    fn profile(&self) -> &gpak_kernel::model::ModelProfile {
+    fn profile(&self) -> &ModelProfile {
         self.model.profile()
     }
 
-    async fn reply(
-        &self,
-        request: &gpak_kernel::model::Request,
-        deltas: &mut dyn gpak_kernel::model::Deltas,
-    ) -> Result<gpak_kernel::model::Reply, gpak_kernel::model::ModelError> {
+    async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
         let names = request.choices().into_iter().map(|tool| tool.name);
         self.choices.lock().unwrap().push(names.collect());
         self.model.reply(request, deltas).await
@@ -264,6 +262,61 @@ async fn an_item_is_done_only_after_a_call_that_did_something_for_it() {
     assert_eq!(plan, [done("a", "3.0"), done("b", "7.0")]);
 }
 
+/// A model that counts as a small one.
+struct Small {
+    model: Arc<dyn Model>,
+    profile: ModelProfile,
+}
+
+#[async_trait]
+impl Model for Small {
+    fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
+        self.model.reply(request, deltas).await
+    }
+}
+
+#[tokio::test]
+async fn the_plan_of_a_small_model_is_ticked_off_by_the_machine() {
+    let mut world = world(vec![
+        when(
+            "do one part after the other",
+            plan(&[("a", "active"), ("b", "pending"), ("c", "pending")]),
+        ),
+        call("look", "a"),
+        call("send", "b"),
+        finish("early"),
+        when(
+            "open. Do them and tick them off, or finish again and say what is left.\n- c",
+            finish("ok"),
+        ),
+    ]);
+    let model = world.driver.model.clone();
+    let profile = ModelProfile {
+        provider: "embedded".into(),
+        native_tools: false,
+        ..model.profile().clone()
+    };
+    world.model(Arc::new(Small { model, profile }));
+    let choices = watched(&mut world);
+    assert_eq!(world.run(by(Choice::Plan)).await, completed("ok"));
+    let state = Machine::fold(&world.entries().await);
+    let evidence = state.state().plan.iter().map(|item| item.evidence);
+    let evidence: Vec<_> = evidence
+        .map(|call| call.map(|call| call.to_string()))
+        .collect();
+    assert_eq!(
+        evidence,
+        [Some("2.0".to_owned()), Some("3.0".to_owned()), None]
+    );
+    let plans = |tools: &Vec<String>| tools.contains(&"update_plan".to_owned());
+    let choices = choices.lock().unwrap();
+    assert_eq!(choices.iter().filter(|tools| plans(tools)).count(), 1);
+}
+
 #[tokio::test]
 async fn finishing_with_open_items_is_sent_back_once() {
     let open = plan(&[("a", "active"), ("b", "pending")]);
@@ -346,10 +399,11 @@ async fn a_run_by_plan_ends_the_same_after_a_crash_at_any_entry() {
     }
 }
 
-/// Stands for the tools that copy: notes what is done, copies nothing.
+/// Stands for the tools that copy: notes what is done, copies nothing. Every way changed the same, or none did.
 struct Copier {
     spec: ToolSpec,
     log: Log,
+    same: bool,
 }
 
 #[async_trait]
@@ -364,6 +418,12 @@ impl Tool for Copier {
             .lock()
             .unwrap()
             .push(format!("{} {way}", call.name));
+        if self.same && call.name == COMPARE {
+            return Ok(ToolOutput {
+                data: Some(json!({"changes": 1})),
+                ..ToolOutput::text("+the same".to_owned())
+            });
+        }
         Ok(ToolOutput {
             data: Some(json!({"path": std::env::temp_dir()})),
             ..ToolOutput::text(format!("{} of {way}", call.name))
@@ -376,13 +436,17 @@ impl Tool for Copier {
 }
 
 fn searching(lines: Vec<Line>, codes: &[i32]) -> (World, Log) {
+    searching_where(false, lines, codes)
+}
+
+fn searching_where(same: bool, lines: Vec<Line>, codes: &[i32]) -> (World, Log) {
     let mut world = World::new(lines);
     let copying = Log::default();
     let tool = |name: &str, effect| -> Arc<dyn Tool> {
         let mut spec = spec(name, effect, true, None);
         spec.input = json!({"type": "object"});
         let log = copying.clone();
-        Arc::new(Copier { spec, log })
+        Arc::new(Copier { spec, log, same })
     };
     let hidden = [
         tool(COPY, Effect::Idempotent),
@@ -496,6 +560,26 @@ async fn without_a_check_the_model_judges_what_the_tries_came_to() {
         let dones = done(&copying);
         assert!(dones.contains(&"adopt_copy 1".to_owned()), "{dones:?}");
     }
+}
+
+#[tokio::test]
+async fn what_two_tries_agree_on_needs_no_third_and_no_judge() {
+    let lines = vec![when("do it", finish("an answer"))];
+    let (world, copying) = searching_where(true, lines, &[]);
+    let ended = drive(&world.driver, by(Choice::Search)).await;
+    assert_eq!(ended, completed("an answer"));
+    assert_eq!(
+        done(&copying),
+        [
+            "copy_workspace 1",
+            "copy_workspace 2",
+            "compare_copy 1",
+            "compare_copy 2",
+            "adopt_copy 1",
+            "drop_copies null"
+        ]
+    );
+    replay::check(&world.entries().await).unwrap();
 }
 
 #[tokio::test]

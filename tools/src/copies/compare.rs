@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use gpak_kernel::tool::{Call, ToolContext, ToolError, ToolOutput};
+use serde_json::json;
 use similar::TextDiff;
 
 use super::{Copies, Manifest, hash};
@@ -24,7 +25,8 @@ pub(super) struct Changed {
 }
 
 impl Copies {
-    /// A unified diff of all that a try changed, bounded.
+    /// A unified diff of all that a try changed, bounded. Its data has the number of `changes`, and a `digest` of
+    /// them by which two tries that changed the same are known.
     pub(super) fn compare(
         &self,
         call: &Call,
@@ -44,7 +46,18 @@ impl Copies {
             (_, 0) => kept,
             (_, rest) => format!("{kept}\n…{rest} more bytes"),
         };
-        Ok(ToolOutput::text(text))
+        let mut digest = blake3::Hasher::new();
+        for Changed { path, after, .. } in &changes {
+            let after = after.as_deref().unwrap_or("none");
+            digest.update(format!("{path}\0{after}\0").as_bytes());
+        }
+        Ok(ToolOutput {
+            data: Some(json!({
+                "changes": changes.len(),
+                "digest": digest.finalize().to_hex().as_str(),
+            })),
+            ..ToolOutput::text(text)
+        })
     }
 
     /// What is otherwise in the copy than in its manifest, in order of paths.

@@ -175,12 +175,14 @@ fn sampling(state: &State) -> Sampling {
     let parent = state.spec.as_ref().and_then(|spec| spec.parent);
     let way = u64::from(parent.map_or(0, |parent| parent.way));
     let explore = state.strategy == Strategy::Explore || stray > 0 || way > 1;
-    let (repeats, failures) = (state.progress.repeats, state.progress.failures);
+    let progress = &state.progress;
+    let repeats = progress.repeats;
+    let is_stuck = repeats > 0 || progress.failures > 0 || progress.empty > 0;
     Sampling {
         temperature: match (explore, repeats) {
             (_, 2..) => 0.9,
             (true, _) => 0.7,
-            (false, _) if repeats > 0 || failures > 0 => 0.5,
+            (false, _) if is_stuck => 0.5,
             (false, _) => 0.0,
         },
         seed: u64::from(state.replies) + stray + 1000 * way,

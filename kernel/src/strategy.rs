@@ -153,14 +153,13 @@ fn must_make(state: &State, setup: &Setup) -> bool {
     state.replies == 0 && setup.tools.iter().any(makes)
 }
 
-/// Whether a change failed and the model is one that then says so and gives up, as small ones do: it is held
-/// to a few more tries before it may end.
+/// Whether a change failed, or nothing was found, and the model is one that then says so and gives up, as small
+/// ones do: it is held to a few more tries before it may end, or to one more look.
 fn must_try_again(state: &State, setup: &Setup) -> bool {
     const TRIES: u32 = 3;
     let progress = &state.progress;
-    !setup.model.native_tools
-        && progress.failed_change.is_some()
-        && (1..TRIES).contains(&progress.failures)
+    let failed = progress.failed_change.is_some() && (1..TRIES).contains(&progress.failures);
+    !setup.model.native_tools && (failed || progress.empty == 1)
 }
 
 /// Whether the model may say how it works. A small one, asked, answers what needs its tools from what it knows, and

@@ -208,6 +208,9 @@ pub struct ToolOutput {
     /// Whether the call changed nothing, as all was as it was to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idle: bool,
+    /// Whether the call looked for something and found nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty: bool,
     /// The tool that the call made. It is journaled as an event of its own
     /// ([`Event::ToolMade`](crate::event::Event::ToolMade)), ahead of this output.
     #[serde(skip)]

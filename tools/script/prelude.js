@@ -19,6 +19,7 @@
   const show = (value) => {
     if (typeof value === "string") return value;
     if (value instanceof Error) return String(value);
+    if (typeof value === "number") return String(value);
     if (typeof value === "function") return `[function ${value.name}]`;
     if (value instanceof Map) return show([...value]);
     if (value instanceof Set) return show([...value]);
@@ -85,7 +86,12 @@
   const text = {
     list: (glob) => {
       if (glob === undefined || glob === "." || glob === "") return files({ path: ".", recursive: true });
-      if (!/[*?\[{]/.test(glob)) return files({ path: glob, recursive: true });
+      if (!/[*?\[{]/.test(glob)) {
+        const there = stat(glob);
+        if (there === null) throw new Error(`there is no folder ${glob}${there_are()}`);
+        if (!there.folder) throw new TypeError(`${glob} is a file, and list gives the paths of a folder: lines(${JSON.stringify(glob)}) gives its lines`);
+        return files({ path: glob, recursive: true });
+      }
       const deep = { path: ".", recursive: true, glob };
       // A name alone means the folder itself; where it has no such file, those inside.
       const here = glob.includes("/") ? [] : files({ ...deep, glob: `/${glob}` });

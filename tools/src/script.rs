@@ -14,6 +14,7 @@
 mod desk;
 mod hint;
 pub(crate) mod interpreter;
+mod nothing;
 mod outcome;
 mod source;
 mod tool;

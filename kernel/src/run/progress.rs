@@ -29,6 +29,8 @@ pub struct Progress {
     pub failures: u32,
     /// The last call that was to change something, if it did not work and none did since.
     pub failed_change: Option<CallId>,
+    /// Calls in a row that found nothing.
+    pub empty: u32,
     /// Whether the run was kept from ending because of it.
     pub was_sent_back: bool,
     /// Tools of the calls that were refused, one after the other, because they had been made before.
@@ -109,6 +111,8 @@ impl Progress {
             CallOutcome::Done { .. } if is_change => self.failed_change = None,
             _ => {}
         }
+        let found_nothing = matches!(outcome, CallOutcome::Done { output } if output.empty);
+        self.empty = if found_nothing { self.empty + 1 } else { 0 };
         let result = blake3::hash(outcome.text().as_bytes());
         let idle = matches!(outcome, CallOutcome::Done { output } if output.idle);
         let changes = outcome.is_done() && is_change && !idle;

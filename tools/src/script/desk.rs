@@ -8,15 +8,21 @@ use serde_json::{Value, json};
 use super::interpreter::{Host, asked};
 use crate::{
     staged::{Seen, SeenKind, Staged},
+    text::head,
     workspace::rejected,
 };
 
 /// A file that a script reads, in bytes.
 const FILE: usize = 32 * 1024 * 1024;
+/// Files of which it is remembered that they were read, and bytes of each.
+const REMEMBERED: usize = 8;
+const BEGINNING: usize = 1024;
 
 /// The workspace, for one script.
 pub(super) struct Desk {
     pub(super) staged: Staged,
+    /// The files that were read first, each with its beginning.
+    pub(super) read: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +74,14 @@ impl Host for Desk {
 }
 
 impl Desk {
+    fn remember(&mut self, path: &str, text: &str) {
+        let is_known = self.read.iter().any(|(known, _)| known == path);
+        if self.read.len() < REMEMBERED && !is_known {
+            self.read
+                .push((path.to_owned(), head(text, BEGINNING).to_owned()));
+        }
+    }
+
     fn answer(&mut self, asked: Asked) -> Result<Value, ToolError> {
         let staged = &mut self.staged;
         match asked {
@@ -111,6 +125,7 @@ impl Desk {
                 }
                 let text = String::from_utf8(bytes);
                 let text = text.map_err(|_| rejected(format!("{path} is not text in UTF-8")))?;
+                self.remember(path.as_str(), &text);
                 return Ok(text.into());
             }
             Asked::Write { path, text, append } => {

@@ -12,6 +12,7 @@ use super::{
     desk::Desk,
     hint,
     interpreter::{Interpreter, Program, Ran, ScriptError},
+    nothing::Nothing,
     source,
 };
 use crate::{
@@ -38,6 +39,9 @@ network and starts no programs. Its changes are kept only if it ends without an 
 const ONLY_TELLS: &str = "the program looks at no file and prints a number that is written in it, so nothing \
 was found out. Let it read the files that matter, with lines(path), read(path) or csv(path), and work the number out.";
 
+/// What is said below a failure.
+const ANEW: &str = "Nothing was changed. Write the whole program in another way.";
+
 /// Runs a script over the files of the workspace.
 #[derive(Clone)]
 pub struct RunScript {
@@ -46,6 +50,12 @@ pub struct RunScript {
     undo: UndoStore,
     protected: Arc<[PathBuf]>,
     limits: ScriptLimits,
+}
+
+/// What a call came to.
+struct Made {
+    said: String,
+    is_nothing: bool,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +135,7 @@ impl RunScript {
         let workspace = Workspace::open(&context.workspace, &self.protected)?;
         let desk = Desk {
             staged: Staged::new(workspace),
+            read: Vec::new(),
         };
         let program = Program {
             before: None,
@@ -143,11 +154,14 @@ impl RunScript {
         context: &ToolContext,
         stop: &Stop,
         runtime: &tokio::runtime::Handle,
-    ) -> Result<String, ToolError> {
+    ) -> Result<Made, ToolError> {
         let args: Args = arguments(&call.args)?;
         if let Some(record) = self.undo.get(&context.run, &call.id)? {
             if !record.said.is_empty() {
-                return Ok(record.said);
+                return Ok(Made {
+                    said: record.said,
+                    is_nothing: false,
+                });
             }
             let _alone = self.undo.lock();
             let workspace = Workspace::open(&context.workspace, &self.protected)?;
@@ -164,11 +178,19 @@ impl RunScript {
         if let Some(error) = &outcome.error {
             return Err(rejected(failed(error, &outcome.printed, &args.script)));
         }
+        let nothing = Nothing::of(&outcome);
+        if nothing == Some(Nothing::Missing) {
+            let told = Nothing::Missing.told(&outcome);
+            return Err(rejected(format!("{told}\n{ANEW}")));
+        }
         let mut record = fresh_record(&call.name);
         staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
-        record.said = outcome.report();
+        record.said = nothing.map_or_else(|| outcome.report(), |nothing| nothing.told(&outcome));
         self.undo.put(&context.run, &call.id, &record)?;
-        Ok(record.said)
+        Ok(Made {
+            said: record.said,
+            is_nothing: nothing.is_some(),
+        })
     }
 
     fn take_back(&self, call: &Call, context: &ToolContext) -> Result<String, ToolError> {
@@ -199,7 +221,7 @@ fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Staged), ToolError> {
     let Ran {
         result,
         printed,
-        host: Desk { staged },
+        host: Desk { staged, read },
     } = ran;
     let (value, error) = match result {
         Ok(value) => (Some(value).filter(|value| value != "null"), None),
@@ -214,6 +236,7 @@ fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Staged), ToolError> {
         value,
         changes,
         error,
+        read,
     };
     Ok((outcome, staged))
 }
@@ -229,7 +252,10 @@ impl Tool for RunScript {
         let runtime = tokio::runtime::Handle::current();
         blocking(move |stop| this.make(&call, &context, stop, &runtime))
             .await
-            .map(ToolOutput::text)
+            .map(|made| ToolOutput {
+                empty: made.is_nothing,
+                ..ToolOutput::text(made.said)
+            })
     }
 
     async fn preview(&self, call: &Call, context: &ToolContext) -> Option<String> {
@@ -274,7 +300,8 @@ fn failed(error: &ScriptError, printed: &str, script: &str) -> String {
     {
         text.push_str(&hint);
     }
-    text.push_str("\nNothing was changed. Write the whole program in another way.");
+    text.push('\n');
+    text.push_str(ANEW);
     let printed = printed.trim_end();
     if !printed.is_empty() {
         text.push_str(" It had printed:\n");

@@ -86,7 +86,11 @@ struct File {
 
 impl Index {
     fn new() -> Self {
-        let all = concat!(include_str!("ways.toml"), include_str!("ways_long.toml"));
+        let all = concat!(
+            include_str!("ways.toml"),
+            include_str!("ways_long.toml"),
+            include_str!("ways_wide.toml")
+        );
         let read: Result<File, _> = toml::from_str(all);
         let ways = read.map(|file| file.way).unwrap_or_default();
         let words: Vec<HashMap<String, f64>> = ways.iter().map(Way::words).collect();

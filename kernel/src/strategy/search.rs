@@ -1,11 +1,10 @@
 //! The strategy `search`: try several ways in copies of the workspace, and keep the best.
 //!
 //! Each try is a run of its own in a copy, drawn otherwise than the last and told why that failed. With
-//! a check the first try that passes it is kept. Without one it is what two of them came to, and
-//! where all came to something else, the model judges. What
-//! the best one changed is then brought into the workspace by one call that can be undone, the copies
-//! are removed, and the check is run once more where it counts. Every step is a call of the machine's
-//! own, so that a search goes on where it was when its process died.
+//! a check the first try that passes it is kept. Without one it is what two of them came to, and where all
+//! came to something else, the model judges. What the best one changed is then brought into the workspace
+//! by one call that can be undone, the copies are removed, and the check is run once more where it counts.
+//! Every step is a call of the machine's own, so that a search goes on where it was when its process died.
 
 mod agree;
 

@@ -315,6 +315,7 @@ async fn run_task(
         eprintln!("{}", family.tree(run, true));
     }
     let spent = Machine::fold(&entries).state().spent;
+    let most = |of: fn(&Reply) -> Option<f32>| replies(&entries).filter_map(of).reduce(f32::max);
     Ok(Attempt {
         answer: match &ended {
             Ended::Finished(Outcome::Completed { answer }) => answer.clone(),
@@ -330,12 +331,8 @@ async fn run_task(
             .map(|(usage, _)| usage.input + usage.output)
             .sum(),
         core_for: of_core(&entries).map(|(_, why)| why).collect(),
-        doubt: replies(&entries)
-            .filter_map(|reply| reply.doubt)
-            .reduce(f32::max),
-        entropy: replies(&entries)
-            .filter_map(|reply| reply.entropy)
-            .reduce(f32::max),
+        doubt: most(|reply| reply.doubt),
+        entropy: most(|reply| reply.entropy),
         ms: spent.wall_ms,
     })
 }

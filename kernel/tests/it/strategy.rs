@@ -92,16 +92,17 @@ fn changes(events: &[Event]) -> Vec<(Strategy, String)> {
     changes.collect()
 }
 
-/// Of each request, the tools that the reply might call.
+/// Of each request, the tools that the reply might call. What the model says of itself may be another's.
 struct Asked {
     model: Arc<dyn Model>,
+    profile: ModelProfile,
     choices: Arc<std::sync::Mutex<Vec<Vec<String>>>>,
 }
 
 #[async_trait]
 impl Model for Asked {
     fn profile(&self) -> &ModelProfile {
-        self.model.profile()
+        &self.profile
     }
 
     async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
@@ -112,9 +113,15 @@ impl Model for Asked {
 }
 
 fn watched(world: &mut World) -> Arc<std::sync::Mutex<Vec<Vec<String>>>> {
+    let profile = world.driver.model.profile().clone();
+    watched_as(world, profile)
+}
+
+fn watched_as(world: &mut World, profile: ModelProfile) -> Arc<std::sync::Mutex<Vec<Vec<String>>>> {
     let choices = Arc::default();
     let model = Asked {
         model: world.driver.model.clone(),
+        profile,
         choices: Arc::clone(&choices),
     };
     world.model(Arc::new(model));
@@ -262,23 +269,6 @@ async fn an_item_is_done_only_after_a_call_that_did_something_for_it() {
     assert_eq!(plan, [done("a", "3.0"), done("b", "7.0")]);
 }
 
-/// A model that counts as a small one.
-struct Small {
-    model: Arc<dyn Model>,
-    profile: ModelProfile,
-}
-
-#[async_trait]
-impl Model for Small {
-    fn profile(&self) -> &ModelProfile {
-        &self.profile
-    }
-
-    async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
-        self.model.reply(request, deltas).await
-    }
-}
-
 #[tokio::test]
 async fn the_plan_of_a_small_model_is_ticked_off_by_the_machine() {
     let mut world = world(vec![
@@ -294,14 +284,12 @@ async fn the_plan_of_a_small_model_is_ticked_off_by_the_machine() {
             finish("ok"),
         ),
     ]);
-    let model = world.driver.model.clone();
     let profile = ModelProfile {
         provider: "embedded".into(),
         native_tools: false,
-        ..model.profile().clone()
+        ..world.driver.model.profile().clone()
     };
-    world.model(Arc::new(Small { model, profile }));
-    let choices = watched(&mut world);
+    let choices = watched_as(&mut world, profile);
     assert_eq!(world.run(by(Choice::Plan)).await, completed("ok"));
     let state = Machine::fold(&world.entries().await);
     let evidence = state.state().plan.iter().map(|item| item.evidence);

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::interpreter::{Host, asked};
+use super::{
+    interpreter::{Host, asked},
+    nothing,
+};
 use crate::{
     staged::{Seen, SeenKind, Staged},
     text::head,
@@ -14,8 +17,7 @@ use crate::{
 
 /// A file that a script reads, in bytes.
 const FILE: usize = 32 * 1024 * 1024;
-/// Files of which it is remembered that they were read, and bytes of each.
-const REMEMBERED: usize = 8;
+/// Of a file that was read, so many bytes are remembered.
 const BEGINNING: usize = 1024;
 
 /// The workspace, for one script.
@@ -76,7 +78,7 @@ impl Host for Desk {
 impl Desk {
     fn remember(&mut self, path: &str, text: &str) {
         let is_known = self.read.iter().any(|(known, _)| known == path);
-        if self.read.len() < REMEMBERED && !is_known {
+        if self.read.len() < nothing::FILES && !is_known {
             self.read
                 .push((path.to_owned(), head(text, BEGINNING).to_owned()));
         }

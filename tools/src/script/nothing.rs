@@ -7,7 +7,7 @@ use super::Outcome;
 use crate::text::head;
 
 /// Files that are shown, lines of each, and bytes of each.
-const FILES: usize = 3;
+pub(super) const FILES: usize = 3;
 const LINES: usize = 8;
 const BYTES: usize = 400;
 
@@ -47,14 +47,14 @@ impl Nothing {
         }
     }
 
-    /// What is said of it, with the files that were read.
-    pub(super) fn told(self, outcome: &Outcome) -> String {
+    /// What is said of it, with the beginnings of the files that were read.
+    pub(super) fn told(self, outcome: &Outcome, read: &[(String, String)]) -> String {
         let mut text = match self {
             Self::Missing if outcome.printed.trim().is_empty() => outcome.report(),
             Self::Missing => MISSING.to_owned(),
             Self::None => format!("{}\n{NONE}", outcome.report()),
         };
-        for (path, content) in outcome.read.iter().take(FILES) {
+        for (path, content) in read {
             let _ = write!(text, "\n--- {path}");
             let lines: Vec<&str> = content.lines().take(LINES).collect();
             let lines = lines.join("\n");
@@ -78,7 +78,6 @@ mod tests {
             value: value.map(str::to_owned),
             changes: Vec::new(),
             error: None,
-            read: vec![("a.csv".to_owned(), "name,paid\nAda,no\n".repeat(100))],
         }
     }
 
@@ -109,7 +108,8 @@ mod tests {
 
     #[test]
     fn what_was_read_is_shown_by_its_beginning() {
-        let told = Nothing::None.told(&outcome("0\n", None));
+        let read = [("a.csv".to_owned(), "name,paid\nAda,no\n".repeat(100))];
+        let told = Nothing::None.told(&outcome("0\n", None), &read);
         assert!(told.starts_with("0\n(The program found nothing."), "{told}");
         assert!(told.contains("--- a.csv\nname,paid\nAda,no\n"), "{told}");
         assert!(told.ends_with("\n…") && told.len() < 700, "{told}");

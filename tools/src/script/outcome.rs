@@ -16,7 +16,7 @@ const DIFF: usize = 1500;
 /// Changed files that are told of one by one.
 const SHOWN: usize = 20;
 
-/// What a script came to.
+/// What a script came to. Two that are equal did the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What it printed.
@@ -27,8 +27,6 @@ pub struct Outcome {
     pub changes: Vec<Difference>,
     /// Why it failed, if it did.
     pub error: Option<ScriptError>,
-    /// The files that it read first, each with its beginning.
-    pub read: Vec<(String, String)>,
 }
 
 impl Outcome {

@@ -52,12 +52,6 @@ pub struct RunScript {
     limits: ScriptLimits,
 }
 
-/// What a call came to.
-struct Made {
-    said: String,
-    is_nothing: bool,
-}
-
 #[derive(Deserialize)]
 struct Args {
     script: String,
@@ -154,14 +148,11 @@ impl RunScript {
         context: &ToolContext,
         stop: &Stop,
         runtime: &tokio::runtime::Handle,
-    ) -> Result<Made, ToolError> {
+    ) -> Result<ToolOutput, ToolError> {
         let args: Args = arguments(&call.args)?;
         if let Some(record) = self.undo.get(&context.run, &call.id)? {
             if !record.said.is_empty() {
-                return Ok(Made {
-                    said: record.said,
-                    is_nothing: false,
-                });
+                return Ok(ToolOutput::text(record.said));
             }
             let _alone = self.undo.lock();
             let workspace = Workspace::open(&context.workspace, &self.protected)?;
@@ -174,22 +165,25 @@ impl RunScript {
         }
         let ran = self.run(&args.script, context, stop, runtime)?;
         stop.check()?;
-        let (outcome, staged) = came_to(ran)?;
+        let (outcome, Desk { staged, read }) = came_to(ran)?;
         if let Some(error) = &outcome.error {
             return Err(rejected(failed(error, &outcome.printed, &args.script)));
         }
         let nothing = Nothing::of(&outcome);
+        let said = match nothing {
+            Some(nothing) => nothing.told(&outcome, &read),
+            None => outcome.report(),
+        };
         if nothing == Some(Nothing::Missing) {
-            let told = Nothing::Missing.told(&outcome);
-            return Err(rejected(format!("{told}\n{ANEW}")));
+            return Err(rejected(format!("{said}\n{ANEW}")));
         }
         let mut record = fresh_record(&call.name);
         staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
-        record.said = nothing.map_or_else(|| outcome.report(), |nothing| nothing.told(&outcome));
+        record.said = said;
         self.undo.put(&context.run, &call.id, &record)?;
-        Ok(Made {
-            said: record.said,
-            is_nothing: nothing.is_some(),
+        Ok(ToolOutput {
+            empty: nothing.is_some(),
+            ..ToolOutput::text(record.said)
         })
     }
 
@@ -216,19 +210,19 @@ impl RunScript {
     }
 }
 
-/// What a script came to, and what it staged.
-fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Staged), ToolError> {
+/// What a script came to, and what it staged and read.
+fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Desk), ToolError> {
     let Ran {
         result,
         printed,
-        host: Desk { staged, read },
+        host: desk,
     } = ran;
     let (value, error) = match result {
         Ok(value) => (Some(value).filter(|value| value != "null"), None),
         Err(error) => (None, Some(error)),
     };
     let changes = match error {
-        None => staged.differences()?,
+        None => desk.staged.differences()?,
         Some(_) => Vec::new(),
     };
     let outcome = Outcome {
@@ -236,9 +230,8 @@ fn came_to(ran: Ran<Desk>) -> Result<(Outcome, Staged), ToolError> {
         value,
         changes,
         error,
-        read,
     };
-    Ok((outcome, staged))
+    Ok((outcome, desk))
 }
 
 #[async_trait]
@@ -250,12 +243,7 @@ impl Tool for RunScript {
     async fn call(&self, call: &Call, context: &ToolContext) -> Result<ToolOutput, ToolError> {
         let (this, call, context) = (self.clone(), call.clone(), context.clone());
         let runtime = tokio::runtime::Handle::current();
-        blocking(move |stop| this.make(&call, &context, stop, &runtime))
-            .await
-            .map(|made| ToolOutput {
-                empty: made.is_nothing,
-                ..ToolOutput::text(made.said)
-            })
+        blocking(move |stop| this.make(&call, &context, stop, &runtime)).await
     }
 
     async fn preview(&self, call: &Call, context: &ToolContext) -> Option<String> {

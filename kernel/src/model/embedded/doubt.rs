@@ -13,8 +13,9 @@ pub(super) fn entropy(logits: &[f32], allowed: Option<&SimpleVob>) -> f32 {
     let (mut total, mut mean) = (0.0f64, 0.0f64);
     for (_, logit) in candidates(logits, allowed) {
         let x = f64::from(logit - best);
-        total += x.exp();
-        mean += x.exp() * x;
+        let weight = x.exp();
+        total += weight;
+        mean += weight * x;
     }
     match total > 0.0 {
         true => (total.ln() - mean / total).max(0.0) as f32,

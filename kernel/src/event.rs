@@ -424,6 +424,8 @@ pub enum Refusal {
     User,
     /// It was made before and nothing has changed since.
     Repetition,
+    /// It goes astray from the words of the task.
+    Astray,
     /// It would end the run although its last change did not work.
     Unfinished,
     /// The run ends with another call of the same reply.

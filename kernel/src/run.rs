@@ -5,12 +5,14 @@
 
 mod answer;
 mod aside;
+mod astray;
 mod beginning;
 mod calling;
 pub mod check;
 pub mod child;
 mod driver;
 pub mod episodes;
+mod file_names;
 mod machine;
 pub mod nested;
 mod own;

@@ -92,6 +92,8 @@
         if (!there.folder) throw new TypeError(`${glob} is a file, and list gives the paths of a folder: lines(${JSON.stringify(glob)}) gives its lines`);
         return files({ path: glob, recursive: true });
       }
+      const [, above] = /^\/?([^*?\[{]+)\//.exec(glob) ?? [];
+      if (above && stat(above) === null) throw new Error(`there is no folder ${above}${there_are()}`);
       const deep = { path: ".", recursive: true, glob };
       // A name alone means the folder itself; where it has no such file, those inside.
       const here = glob.includes("/") ? [] : files({ ...deep, glob: `/${glob}` });

@@ -150,13 +150,12 @@ impl Report {
         })
     }
 
-    /// Everything, for programs.
+    /// Its figures, for programs.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "model": self.model,
             "tuning": self.figures(Split::Tuning),
             "held_out": self.figures(Split::HeldOut),
-            "tasks": self.tasks,
         })
     }
 }

@@ -202,10 +202,9 @@ async fn tasks(
     let id = model.profile().id();
     let attempt =
         async |task: &Task, workspace: &Path| attempt(home, &model, task, workspace, None).await;
-    let report = agent::run(&id, &tasks, attempt, |judged| {
-        if !json {
-            say!("{judged}");
-        }
+    let report = agent::run(&id, &tasks, attempt, |judged| match json {
+        true => print_json(&serde_json::json!({"task": judged})),
+        false => say!("{judged}"),
     });
     let report = report.await.map_err(|why| Failure::new(why.to_string()))?;
     match json {

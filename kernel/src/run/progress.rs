@@ -33,6 +33,8 @@ pub struct Progress {
     pub empty: u32,
     /// Whether the run was kept from ending because of it.
     pub was_sent_back: bool,
+    /// Whether a call was refused because it went astray.
+    pub was_led_back: bool,
     /// Tools of the calls that were refused, one after the other, because they had been made before.
     barred: BTreeSet<String>,
     /// Counts the calls that may have changed the world, or showed that it did.
@@ -107,6 +109,10 @@ impl Progress {
                 by: Refusal::Unfinished,
                 ..
             } => self.was_sent_back = true,
+            CallOutcome::Refused {
+                by: Refusal::Astray,
+                ..
+            } => self.was_led_back = true,
             CallOutcome::Failed { .. } if is_change => self.failed_change = Some(id),
             CallOutcome::Done { .. } if is_change => self.failed_change = None,
             _ => {}

@@ -215,6 +215,9 @@ async fn a_script_that_fails_changes_nothing_and_says_where() {
             "write('b', 'x');\nread('missing.txt')",
             &["line 2", "missing.txt"][..],
         ),
+        ("list('old')", &["no folder old"][..]),
+        ("list('a.txt')", &["a.txt is a file"][..]),
+        ("list('/old/*.txt').length", &["no folder old"][..]),
         (
             "require('child_process')",
             &["no module \"child_process\""][..],

@@ -8,7 +8,10 @@ use crate::{
     label::Label,
     model::{CallId, ToolCall},
     policy::Verdict,
-    run::state::{OpenCall, Stage, Turn},
+    run::{
+        astray,
+        state::{OpenCall, Stage, Turn},
+    },
     strategy::{choose, plan, search},
     tool::{Call, Control, Effect, ToolOutput, ToolSpec},
 };
@@ -106,6 +109,9 @@ impl Machine {
         {
             let result = self.result(before).unwrap_or_default();
             return refuse(id, &call.name, Refusal::Repetition, already_made(result));
+        }
+        if let Some(why) = astray::told(&self.state, call) {
+            return refuse(id, &call.name, Refusal::Astray, why);
         }
         Next::Act(vec![attempt(id, call, 1)])
     }

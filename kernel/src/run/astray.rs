@@ -1,0 +1,192 @@
+//! Calls by which a small model goes astray, as far as the words of its task tell: it takes a file whose name is
+//! like that of the one that it was given, or writes down what it was only asked.
+
+use super::{
+    file_names::{self, last},
+    state::State,
+    unfinished::had_to_do_with,
+};
+use crate::model::ToolCall;
+
+/// How those begin who want something changed, made or run.
+const CHANGES: &str = "\
+add adjust append apply build bump chang clean clear collect comment convert cop correct creat cut delet \
+disabl doubl drop edit empty enabl execut extract fill fix format gather generat increas insert instead into \
+join keep leave lower mak mark merg mov must need new note pack produc put rais record reduc remov renam \
+repair replac rewrit run sav set should sort split stor swap switch tidy translat turn uncomment updat writ \
+wrong";
+/// Words of those who want to know something.
+const ASKS: &str = "what which who whom whose where when why how tell find count say";
+/// Functions by which programs change a file: their first argument names it.
+const WRITERS: [&str; 7] = [
+    "append",
+    "appendFileSync",
+    "remove",
+    "replace",
+    "replaceAll",
+    "write",
+    "writeFileSync",
+];
+
+/// What is wrong with a call, if it goes astray. A model that was told so once, and makes such a call again, has
+/// its way: the words may be wrong.
+pub(super) fn told(state: &State, call: &ToolCall) -> Option<String> {
+    let setup = state.setup.as_ref()?;
+    let is_led = !setup.model.native_tools && !state.is_conversation();
+    if !is_led || state.progress.was_led_back {
+        return None;
+    }
+    let task = &state.spec.as_ref()?.task;
+    let texts = call.args.as_object()?.values();
+    let program: Vec<&str> = texts.filter_map(|text| text.as_str()).collect();
+    let program = program.join("\n");
+    let mistaken = mistaken(task, &program, &setup.repository.files)
+        .filter(|(named, _)| !had_to_do_with(state, last(named)));
+    if let Some((named, taken)) = mistaken {
+        return Some(format!(
+            "nothing was done: the task names {named}, and this takes {taken} in its place. Take {named}."
+        ));
+    }
+    let changed = written(&program).filter(|path| !task.contains(last(path)) && only_asks(task))?;
+    Some(format!(
+        "nothing was done: the task asks for an answer, and this changes {changed}. Print what is to be known, and \
+         change nothing."
+    ))
+}
+
+/// A file that is there and that the task names, and one with a name like it that a program takes in its place.
+fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str, &'a str)> {
+    let is_there = |path: &&str| file_names::in_text(files).any(|one| last(one) == last(path));
+    let named: Vec<&str> = file_names::in_task(task).filter(is_there).collect();
+    let is_named = |path: &str| task.contains(last(path));
+    let mut taken = file_names::in_text(program).filter(is_there).peekable();
+    taken.peek()?;
+    if file_names::in_text(program).any(|path| named.iter().any(|one| last(one) == last(path))) {
+        return None;
+    }
+    taken.find_map(|taken| {
+        let like = named
+            .iter()
+            .find(|named| are_alike(last(named), last(taken)));
+        like.filter(|_| !is_named(taken))
+            .map(|named| (*named, taken))
+    })
+}
+
+/// `costs.csv` and `costs-2022.csv`; not `a.md` and `b.md`, or `a.md` and `a.txt`.
+fn are_alike(one: &str, other: &str) -> bool {
+    const COMMON: usize = 4;
+    let (Some((one, kind)), Some((other, other_kind))) =
+        (one.rsplit_once('.'), other.rsplit_once('.'))
+    else {
+        return false;
+    };
+    let common = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    kind == other_kind && (one.contains(other) || other.contains(one) || common.count() >= COMMON)
+}
+
+/// A file that a program changes.
+fn written(program: &str) -> Option<&str> {
+    let calls = program.match_indices('(').filter_map(|(at, _)| {
+        let (before, after) = (program.get(..at)?, program.get(at + 1..)?.trim_start());
+        let from = before
+            .rfind(|c: char| !c.is_alphanumeric())
+            .map_or(0, |at| at + 1);
+        let function = before.get(from..)?;
+        // A text has a `replace` of its own.
+        let is_method = before.get(..from)?.ends_with('.') && !function.ends_with("Sync");
+        let quote = after.chars().next().filter(|c| "\"'`".contains(*c))?;
+        let path = after.get(1..)?.split(quote).next()?;
+        (WRITERS.contains(&function) && !is_method).then_some(path)
+    });
+    calls
+        .into_iter()
+        .find(|path| file_names::is_file_name(path))
+}
+
+/// Whether a task wants to know something, and no more.
+fn only_asks(task: &str) -> bool {
+    let words = task
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(str::to_lowercase).collect();
+    let asks = |word: &String| ASKS.split(' ').any(|one| one == word);
+    let wants = |word: &String| CHANGES.split(' ').any(|stem| word.starts_with(stem));
+    (task.contains('?') || words.iter().any(asks)) && !words.iter().any(wants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: &str = "members.csv 3 lines\nmembers-2022.csv 9 lines\nold/report.md\nnotes.md";
+
+    #[test]
+    fn a_file_with_a_name_like_the_one_that_was_given_is_a_mistake() {
+        let task = "How many of members.csv live in Leeds?";
+        for (program, is) in [
+            ("csv(\"members-2022.csv\").length", true),
+            ("csv(\"members.csv\").length", false),
+            (
+                "const old = csv(\"members-2022.csv\"), all = csv('members.csv')",
+                false,
+            ),
+            ("read(\"notes.md\")", false),
+            ("list().length", false),
+            ("csv(\"members-2023.csv\").length", false),
+        ] {
+            assert_eq!(mistaken(task, program, FILES).is_some(), is, "{program}");
+        }
+        let both = "Which rows of members.csv are not in members-2022.csv?";
+        assert_eq!(mistaken(both, "csv(\"members-2022.csv\")", FILES), None);
+        assert_eq!(
+            mistaken("How many members?", "csv(\"members-2022.csv\")", FILES),
+            None
+        );
+    }
+
+    #[test]
+    fn names_are_alike_if_one_is_in_the_other_or_they_begin_alike() {
+        assert!(are_alike("quiz.csv", "quiz-7a.csv"));
+        assert!(are_alike("stock-north.csv", "stock-south.csv"));
+        assert!(!are_alike("a.md", "b.md"));
+        assert!(!are_alike("notes.md", "notes.txt"));
+    }
+
+    #[test]
+    fn what_a_program_changes_is_told_from_what_it_reads_and_from_a_texts_own_functions() {
+        for (program, path) in [
+            ("write(\"a.csv\", total)", Some("a.csv")),
+            (
+                "const t = read('a.csv')\nwrite( 'b/c.md', t)",
+                Some("b/c.md"),
+            ),
+            ("fs.writeFileSync('x.txt', '1')", Some("x.txt")),
+            ("print(read(\"a.csv\").replace(\"x.y\", \"z\"))", None),
+            ("write(path, text)", None),
+            ("print(\"write(it)\")", None),
+        ] {
+            assert_eq!(written(program), path, "{program}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_told_from_what_is_to_be_done() {
+        for asks in [
+            "How many lines has a.txt?",
+            "The treasurer asks what our choir spent on catering in May 2024, all in all. I only want the total.",
+            "Tell me the file that mentions cardamom.",
+        ] {
+            assert!(only_asks(asks), "{asks}");
+        }
+        for other in [
+            "Work out the mean of points, and save just that number in mean.txt.",
+            "What is the port? It should be 8080 in app.toml.",
+            "Find the typo and fix it.",
+            "Write how many there are to n.txt",
+            "The answer is 4.",
+        ] {
+            assert!(!only_asks(other), "{other}");
+        }
+    }
+}

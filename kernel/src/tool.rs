@@ -188,6 +188,9 @@ pub struct ToolContext {
     pub workspace: PathBuf,
     /// How far all is trusted that the run's mind has seen: what it writes is trusted no more.
     pub trust: Label,
+    /// Whether calls may change the workspace. Where they may not, a tool that can say what it would have changed says
+    /// so ([`ToolOutput::withheld`]), and leaves all as it is.
+    pub may_change: bool,
 }
 
 /// What a call gave.
@@ -211,6 +214,10 @@ pub struct ToolOutput {
     /// Whether the call looked for something and found nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty: bool,
+    /// Whether what the call would have changed was left as it is, since the run may change nothing
+    /// ([`ToolContext::may_change`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
     /// The tool that the call made. It is journaled as an event of its own
     /// ([`Event::ToolMade`](crate::event::Event::ToolMade)), ahead of this output.
     #[serde(skip)]

@@ -166,6 +166,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         run: RunId::from_u128(1),
         workspace: folder.path().to_owned(),
         trust: Label::Own,
+        may_change: true,
     };
     let tools = user.servers.tools();
     for (number, (tool, args)) in (0..).zip(calls(&tools, &wanted)) {

@@ -421,6 +421,7 @@ async fn made(tool: &PackagedTool, input: &Value, workspace: PathBuf, number: u3
         run: RunId::random(),
         workspace,
         trust: Label::Own,
+        may_change: true,
     };
     tool.call_logged(&call, &context).await
 }

@@ -6,7 +6,7 @@ use super::{
     state::State,
     unfinished::had_to_do_with,
 };
-use crate::model::ToolCall;
+use crate::{event::Setup, model::ToolCall};
 
 /// How those begin who want something changed, made or run.
 const CHANGES: &str = "\
@@ -17,41 +17,36 @@ repair replac rewrit run sav set should sort split stor swap switch tidy transla
 wrong";
 /// Words of those who want to know something.
 const ASKS: &str = "what which who whom whose where when why how tell find count say";
-/// Functions by which programs change a file: their first argument names it.
-const WRITERS: [&str; 7] = [
-    "append",
-    "appendFileSync",
-    "remove",
-    "replace",
-    "replaceAll",
-    "write",
-    "writeFileSync",
-];
-
 /// What is wrong with a call, if it goes astray. A model that was told so once, and makes such a call again, has
 /// its way: the words may be wrong.
 pub(super) fn told(state: &State, call: &ToolCall) -> Option<String> {
-    let setup = state.setup.as_ref()?;
-    let is_led = !setup.model.native_tools && !state.is_conversation();
-    if !is_led || state.progress.was_led_back {
+    if !is_led(state) || state.progress.was_led_back {
         return None;
     }
-    let task = &state.spec.as_ref()?.task;
+    let (setup, task) = (state.setup.as_ref()?, &state.spec.as_ref()?.task);
     let texts = call.args.as_object()?.values();
     let program: Vec<&str> = texts.filter_map(|text| text.as_str()).collect();
     let program = program.join("\n");
     let mistaken = mistaken(task, &program, &setup.repository.files)
         .filter(|(named, _)| !had_to_do_with(state, last(named)));
-    if let Some((named, taken)) = mistaken {
-        return Some(format!(
-            "nothing was done: the task names {named}, and this takes {taken} in its place. Take {named}."
-        ));
-    }
-    let changed = written(&program).filter(|path| !task.contains(last(path)) && only_asks(task))?;
-    Some(format!(
-        "nothing was done: the task asks for an answer, and this changes {changed}. Print what is to be known, and \
-         change nothing."
-    ))
+    mistaken.map(|(named, taken)| {
+        format!(
+            "this reads {taken}, and the task is about {named}. Nothing was done. Write all of it anew, over {named}."
+        )
+    })
+}
+
+/// Whether a run's calls may change anything: not where a small model was only asked something. One that was kept from
+/// a change, and makes it again, has its way, too.
+pub(super) fn may_change(state: &State) -> bool {
+    let task = state.spec.as_ref().map(|spec| spec.task.as_str());
+    state.progress.was_withheld || !is_led(state) || !task.is_some_and(only_asks)
+}
+
+/// Whether the model is one that goes astray, and the task the only thing that is asked.
+fn is_led(state: &State) -> bool {
+    let is_small = |setup: &Setup| !setup.model.native_tools;
+    state.setup.as_ref().is_some_and(is_small) && !state.is_conversation()
 }
 
 /// A file that is there and that the task names, and one with a name like it that a program takes in its place.
@@ -83,25 +78,6 @@ fn are_alike(one: &str, other: &str) -> bool {
     };
     let common = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
     kind == other_kind && (one.contains(other) || other.contains(one) || common.count() >= COMMON)
-}
-
-/// A file that a program changes.
-fn written(program: &str) -> Option<&str> {
-    let calls = program.match_indices('(').filter_map(|(at, _)| {
-        let (before, after) = (program.get(..at)?, program.get(at + 1..)?.trim_start());
-        let from = before
-            .rfind(|c: char| !c.is_alphanumeric())
-            .map_or(0, |at| at + 1);
-        let function = before.get(from..)?;
-        // A text has a `replace` of its own.
-        let is_method = before.get(..from)?.ends_with('.') && !function.ends_with("Sync");
-        let quote = after.chars().next().filter(|c| "\"'`".contains(*c))?;
-        let path = after.get(1..)?.split(quote).next()?;
-        (WRITERS.contains(&function) && !is_method).then_some(path)
-    });
-    calls
-        .into_iter()
-        .find(|path| file_names::is_file_name(path))
 }
 
 /// Whether a task wants to know something, and no more.
@@ -151,23 +127,6 @@ mod tests {
         assert!(are_alike("stock-north.csv", "stock-south.csv"));
         assert!(!are_alike("a.md", "b.md"));
         assert!(!are_alike("notes.md", "notes.txt"));
-    }
-
-    #[test]
-    fn what_a_program_changes_is_told_from_what_it_reads_and_from_a_texts_own_functions() {
-        for (program, path) in [
-            ("write(\"a.csv\", total)", Some("a.csv")),
-            (
-                "const t = read('a.csv')\nwrite( 'b/c.md', t)",
-                Some("b/c.md"),
-            ),
-            ("fs.writeFileSync('x.txt', '1')", Some("x.txt")),
-            ("print(read(\"a.csv\").replace(\"x.y\", \"z\"))", None),
-            ("write(path, text)", None),
-            ("print(\"write(it)\")", None),
-        ] {
-            assert_eq!(written(program), path, "{program}");
-        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    astray,
     calling::with_made,
     check,
     machine::{Machine, Next, Waiting},
@@ -495,6 +496,7 @@ impl<'a> Drive<'a> {
             run: self.run,
             workspace: spec.map(|spec| spec.workspace.clone()).unwrap_or_default(),
             trust: self.machine.state().trust(),
+            may_change: astray::may_change(self.machine.state()),
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Progress {
     pub was_sent_back: bool,
     /// Whether a call was refused because it went astray.
     pub was_led_back: bool,
+    /// Whether a call was kept from changing what it would have changed.
+    pub was_withheld: bool,
     /// Tools of the calls that were refused, one after the other, because they had been made before.
     barred: BTreeSet<String>,
     /// Counts the calls that may have changed the world, or showed that it did.
@@ -114,7 +116,10 @@ impl Progress {
                 ..
             } => self.was_led_back = true,
             CallOutcome::Failed { .. } if is_change => self.failed_change = Some(id),
-            CallOutcome::Done { .. } if is_change => self.failed_change = None,
+            CallOutcome::Done { output } if is_change => {
+                self.failed_change = None;
+                self.was_withheld |= output.withheld;
+            }
             _ => {}
         }
         let found_nothing = matches!(outcome, CallOutcome::Done { output } if output.empty);

@@ -387,6 +387,7 @@ async fn called(
         run: RunId::random(),
         workspace: folder.to_owned(),
         trust: Label::Own,
+        may_change: true,
     };
     tool.call_logged(&call, &context).await.result
 }

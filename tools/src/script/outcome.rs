@@ -13,6 +13,9 @@ use crate::{
 
 /// Bytes of the diffs that are told with an outcome.
 const DIFF: usize = 1500;
+/// What is said where changes are left out.
+const WITHHELD: &str =
+    "(Nothing was changed, as the task asks for none: answer with what is above.)";
 /// Changed files that are told of one by one.
 const SHOWN: usize = 20;
 
@@ -59,6 +62,26 @@ impl Outcome {
         }
         text.truncate(text.trim_end().len());
         text
+    }
+
+    /// It, in words, where its changes are left out since something was only asked: what was printed, or else what
+    /// would have been written.
+    pub(super) fn withheld(&self) -> String {
+        let told = match self.printed.trim_end() {
+            "" => self.written(),
+            printed => printed.to_owned(),
+        };
+        format!("{told}\n{WITHHELD}")
+    }
+
+    /// The texts that the changed and new files would have, as far as that is short.
+    fn written(&self) -> String {
+        let texts = self.changes.iter().filter_map(|change| match &change.then {
+            Some(Held::File(bytes)) => str::from_utf8(bytes).ok(),
+            _ => None,
+        });
+        let texts: Vec<&str> = texts.map(str::trim_end).collect();
+        head(&texts.join("\n"), DIFF).to_owned()
     }
 
     /// The changes, each in a line. A file that is gone from one path and there at another was moved.

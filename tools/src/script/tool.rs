@@ -177,12 +177,19 @@ impl RunScript {
         if nothing == Some(Nothing::Missing) {
             return Err(rejected(format!("{said}\n{ANEW}")));
         }
+        let withheld = !context.may_change && !outcome.changes.is_empty();
         let mut record = fresh_record(&call.name);
-        staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
-        record.said = said;
+        record.said = match withheld {
+            true => outcome.withheld(),
+            false => {
+                staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
+                said
+            }
+        };
         self.undo.put(&context.run, &call.id, &record)?;
         Ok(ToolOutput {
             empty: nothing.is_some(),
+            withheld,
             ..ToolOutput::text(record.said)
         })
     }

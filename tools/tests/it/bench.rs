@@ -46,6 +46,7 @@ impl Bench {
             run: RunId::from_u128(7),
             workspace: home.path().join("work"),
             trust: Label::Own,
+            may_change: true,
         };
         let tools = builtin::all(&options)
             .into_iter()

@@ -102,6 +102,7 @@ async fn ask(tool: &ReadHistory, args: Value) -> Result<ToolOutput, ToolError> {
         run: RUN,
         workspace: "/".into(),
         trust: Label::Own,
+        may_change: true,
     };
     let answer = tool.call(&call, &context).await;
     if let Ok(output) = &answer {

@@ -61,6 +61,7 @@ impl Place {
             run: RunId::from_u128(7),
             workspace: self.path("repo/package"),
             trust: Label::Own,
+            may_change: true,
         };
         self.read().tool.unwrap().call(&call, &context).await
     }

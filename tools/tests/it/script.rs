@@ -296,6 +296,36 @@ async fn a_trial_tells_the_same_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn where_nothing_may_change_a_script_tells_what_it_found_and_leaves_all_as_it_is() {
+    let mut scripts = scripts();
+    scripts.bench.put("a.csv", "x\n1\n");
+    scripts.bench.context.may_change = false;
+    let before = scripts.bench.tree();
+    for (number, (script, told)) in (1..).zip([
+        ("write('b.txt', '5'); print('5 of 9')", "5 of 9\n("),
+        ("write('a.csv', '395.15')", "395.15\n("),
+    ]) {
+        let output = scripts
+            .tool
+            .call(&call(number, script), &scripts.bench.context);
+        let output = output.await.unwrap();
+        assert!(
+            output.withheld && output.text.starts_with(told),
+            "{output:?}"
+        );
+        assert_eq!(scripts.bench.tree(), before);
+    }
+    let output = scripts
+        .tool
+        .call(&call(9, "print(1)"), &scripts.bench.context);
+    assert!(!output.await.unwrap().withheld);
+    let undone = scripts
+        .tool
+        .compensate(&call(1, ""), &scripts.bench.context);
+    assert!(undone.await.unwrap().contains("nothing to undo"));
+}
+
+#[tokio::test]
 async fn a_call_that_was_made_is_not_made_again() {
     let scripts = scripts();
     let script = "append('log', 'x')";

@@ -62,6 +62,7 @@ pub async fn get(
         run: RunId::random(),
         workspace,
         trust: Label::User,
+        may_change: true,
     };
     let opened = tool.call(&call, &context).await;
     let mut text = opened.map_err(|why| internal(Problem::internal(why)))?.text;

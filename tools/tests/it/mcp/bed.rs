@@ -195,6 +195,7 @@ pub async fn call(
         run: RunId::from_u128(7),
         workspace: "/".into(),
         trust: Label::Own,
+        may_change: true,
     };
     tool.call(&call, &context).await
 }

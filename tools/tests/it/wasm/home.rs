@@ -42,6 +42,7 @@ impl Home {
             run: RunId::random(),
             workspace,
             trust: Label::Own,
+            may_change: true,
         };
         Self {
             root,

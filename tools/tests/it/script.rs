@@ -301,28 +301,29 @@ async fn where_nothing_may_change_a_script_tells_what_it_found_and_leaves_all_as
     scripts.bench.put("a.csv", "x\n1\n");
     scripts.bench.context.may_change = false;
     let before = scripts.bench.tree();
+    let made = async |number: u32, script: &str| {
+        let call = call(number, script);
+        scripts
+            .tool
+            .call(&call, &scripts.bench.context)
+            .await
+            .unwrap()
+    };
     for (number, (script, told)) in (1..).zip([
         ("write('b.txt', '5'); print('5 of 9')", "5 of 9\n("),
         ("write('a.csv', '395.15')", "395.15\n("),
     ]) {
-        let output = scripts
-            .tool
-            .call(&call(number, script), &scripts.bench.context);
-        let output = output.await.unwrap();
+        let output = made(number, script).await;
         assert!(
             output.withheld && output.text.starts_with(told),
             "{output:?}"
         );
         assert_eq!(scripts.bench.tree(), before);
     }
-    let output = scripts
-        .tool
-        .call(&call(9, "print(1)"), &scripts.bench.context);
-    assert!(!output.await.unwrap().withheld);
-    let undone = scripts
-        .tool
-        .compensate(&call(1, ""), &scripts.bench.context);
-    assert!(undone.await.unwrap().contains("nothing to undo"));
+    assert!(!made(9, "print(1)").await.withheld);
+    let call = call(1, "");
+    let undone = scripts.tool.compensate(&call, &scripts.bench.context).await;
+    assert!(undone.unwrap().contains("nothing to undo"));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ repair replac rewrit run sav set should sort split stor swap switch tidy transla
 wrong";
 /// Words of those who want to know something.
 const ASKS: &str = "what which who whom whose where when why how tell find count say";
+
 /// What is wrong with a call, if it goes astray. A model that was told so once, and makes such a call again, has
 /// its way: the words may be wrong.
 pub(super) fn told(state: &State, call: &ToolCall) -> Option<String> {

@@ -1,6 +1,8 @@
 //! Calls by which a small model goes astray, as far as the words of its task tell: it takes a file whose name is
 //! like that of the one that it was given, or writes down what it was only asked.
 
+use std::collections::BTreeSet;
+
 use super::{
     file_names::{self, last},
     state::State,
@@ -52,20 +54,18 @@ fn is_led(state: &State) -> bool {
 
 /// A file that is there and that the task names, and one with a name like it that a program takes in its place.
 fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str, &'a str)> {
-    let is_there = |path: &&str| file_names::in_text(files).any(|one| last(one) == last(path));
+    let there: BTreeSet<&str> = file_names::in_text(files).map(last).collect();
+    let is_there = |path: &&str| there.contains(last(path));
     let named: Vec<&str> = file_names::in_task(task).filter(is_there).collect();
-    let is_named = |path: &str| task.contains(last(path));
-    let mut taken = file_names::in_text(program).filter(is_there).peekable();
-    taken.peek()?;
-    if file_names::in_text(program).any(|path| named.iter().any(|one| last(one) == last(path))) {
+    let taken: Vec<&str> = file_names::in_text(program).filter(is_there).collect();
+    let is_named = |path: &str| named.iter().any(|named| last(named) == last(path));
+    if taken.iter().any(|path| is_named(path)) {
         return None;
     }
-    taken.find_map(|taken| {
-        let like = named
-            .iter()
-            .find(|named| are_alike(last(named), last(taken)));
-        like.filter(|_| !is_named(taken))
-            .map(|named| (*named, taken))
+    let mut unasked = taken.into_iter().filter(|path| !task.contains(last(path)));
+    unasked.find_map(|taken| {
+        let like = |named: &&&str| are_alike(last(named), last(taken));
+        named.iter().find(like).map(|named| (*named, taken))
     })
 }
 
@@ -83,9 +83,7 @@ fn are_alike(one: &str, other: &str) -> bool {
 
 /// Whether a task wants to know something, and no more.
 fn only_asks(task: &str) -> bool {
-    let words = task
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = task.split(|c: char| !c.is_alphanumeric());
     let words: Vec<String> = words.map(str::to_lowercase).collect();
     let asks = |word: &String| ASKS.split(' ').any(|one| one == word);
     let wants = |word: &String| CHANGES.split(' ').any(|stem| word.starts_with(stem));

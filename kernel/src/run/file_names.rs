@@ -34,7 +34,7 @@ fn is_plain(c: char) -> bool {
 }
 
 /// `notes.md`, `src/main.rs`; not `2.7.10`, `.rs`, `e.g`, `example.org` or `https://example.org`.
-pub(super) fn is_file_name(word: &str) -> bool {
+fn is_file_name(word: &str) -> bool {
     const LONGEST: usize = 5;
     const HOSTS: [&str; 5] = ["com", "dev", "io", "net", "org"];
     let Some((stem, extension)) = last(word).rsplit_once('.') else {

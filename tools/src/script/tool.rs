@@ -170,22 +170,20 @@ impl RunScript {
             return Err(rejected(failed(error, &outcome.printed, &args.script)));
         }
         let nothing = Nothing::of(&outcome);
+        let withheld = !context.may_change && !outcome.changes.is_empty();
         let said = match nothing {
             Some(nothing) => nothing.told(&outcome, &read),
+            None if withheld => outcome.withheld(),
             None => outcome.report(),
         };
         if nothing == Some(Nothing::Missing) {
             return Err(rejected(format!("{said}\n{ANEW}")));
         }
-        let withheld = !context.may_change && !outcome.changes.is_empty();
         let mut record = fresh_record(&call.name);
-        record.said = match withheld {
-            true => outcome.withheld(),
-            false => {
-                staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
-                said
-            }
-        };
+        if !withheld {
+            staged.put_in_place(&self.undo, &context.run, &call.id, &mut record)?;
+        }
+        record.said = said;
         self.undo.put(&context.run, &call.id, &record)?;
         Ok(ToolOutput {
             empty: nothing.is_some(),

@@ -169,14 +169,19 @@ impl Machine {
             return None;
         }
         let (repeats, failures) = (self.state.progress.repeats, self.state.progress.failures);
+        let setup = self.state.setup.as_ref();
+        let patience = match setup.is_some_and(|setup| strategy::is_able(&setup.model)) {
+            true => progress::Patience::OF_ABLE,
+            false => progress::Patience::OF_SMALL,
+        };
         let what = if repeats >= progress::REPEATS_TO_CHANGE {
             format!("the last {repeats} calls were made before and gave nothing new")
-        } else if failures >= progress::FAILURES_TO_CHANGE {
+        } else if failures >= patience.to_change {
             format!("the last {failures} calls did not work")
         } else {
             return None;
         };
-        if repeats >= progress::REPEATS_TO_STOP || failures >= progress::FAILURES_TO_STOP {
+        if repeats >= progress::REPEATS_TO_STOP || failures >= patience.to_stop {
             return Some(self.failed(format!("no progress: {what}")));
         }
         (self.state.strategy != Strategy::Explore).then(|| {

@@ -15,10 +15,28 @@ use crate::{
 pub const REPEATS_TO_CHANGE: u32 = 3;
 /// Repetitions in a row after which the run stops.
 pub const REPEATS_TO_STOP: u32 = 6;
-/// Calls in a row that failed, each in another way, after which the way of working changes.
-pub const FAILURES_TO_CHANGE: u32 = 6;
-/// Such calls after which the run stops.
-pub const FAILURES_TO_STOP: u32 = 12;
+
+/// How many calls in a row may fail, each in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// After so many the way of working changes.
+    pub to_change: u32,
+    /// After so many the run stops.
+    pub to_stop: u32,
+}
+
+impl Patience {
+    /// With most models.
+    pub const OF_ABLE: Self = Self {
+        to_change: 6,
+        to_stop: 12,
+    };
+    /// With a model in this process, which goes on in circles where the others find another way.
+    pub const OF_SMALL: Self = Self {
+        to_change: 3,
+        to_stop: 6,
+    };
+}
 
 /// What the calls of a run came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
+use candle_core::Tensor;
+
 use super::{
+    ahead::Ahead,
     constrain::{Constraint, Constraints},
     doubt::{Doubts, Part},
     forward::{CHUNK, Network, Stop},
@@ -66,6 +69,8 @@ pub(super) struct Engine {
     /// How many of `read` are worth storing once there is time.
     unsaved: usize,
     pub(super) mask_ms: f64,
+    /// Passes through the network that the last reply was drawn from.
+    pub(super) passes: u32,
 }
 
 /// What a reply needs while it is made.
@@ -79,6 +84,7 @@ struct Job<'a> {
     /// What the next token is a part of.
     part: Part,
     doubts: Doubts,
+    ahead: Ahead,
 }
 
 /// What was written, and whether it is complete.
@@ -122,6 +128,7 @@ impl Engine {
             written: VecDeque::new(),
             unsaved: 0,
             mask_ms: 0.0,
+            passes: 0,
         })
     }
 
@@ -149,7 +156,9 @@ impl Engine {
             limit: room.min(request.sampling.max_tokens as usize),
             part: Part::Thought,
             doubts: Doubts::default(),
+            ahead: Ahead::default(),
         };
+        self.passes = 0;
         let rest = self.recall(&prompt, &mut job)?;
         let written = if request.tools.is_empty() {
             self.write_text(rest, &mut job)?
@@ -248,7 +257,7 @@ impl Engine {
         self.forget_after(known);
         job.usage.cached = known as u64;
         if known < stable {
-            self.feed(tokens.get(known..stable).unwrap_or_default(), false, job)?;
+            self.feed(tokens.get(known..stable).unwrap_or_default(), job)?;
             // From here on it is as if it had been stored and loaded, so that both give one reply.
             self.network
                 .round()
@@ -266,32 +275,43 @@ impl Engine {
         }
     }
 
-    /// Reads tokens, and gives the logits after the last if they are wanted.
-    fn feed(
-        &mut self,
-        tokens: &[u32],
-        wanted: bool,
-        job: &mut Job<'_>,
-    ) -> Result<Vec<f32>, ModelError> {
+    /// Reads tokens, and gives what the network made of the last [`CHUNK`] of them at most.
+    fn feed(&mut self, tokens: &[u32], job: &mut Job<'_>) -> Result<Option<Tensor>, ModelError> {
         let prompt = job.usage.input as u32;
-        let mut logits = Vec::new();
-        let mut left = tokens.len();
+        let mut hidden = None;
         for chunk in tokens.chunks(CHUNK) {
-            left -= chunk.len();
-            let done = if wanted && left == 0 {
-                let read = self.network.read(chunk, job.stop);
-                read.and_then(|l| l.to_vec1()).map(|l| logits = l)
-            } else {
-                self.network.advance(chunk, job.stop).map(drop)
-            };
-            done.map_err(|e| failed(&self.setup.path, &e, job.stop))?;
+            let done = self.network.advance(chunk, job.stop);
+            hidden = Some(done.map_err(|e| failed(&self.setup.path, &e, job.stop))?);
             self.read.extend_from_slice(chunk);
             let read = self.read.len() as u32;
             if tokens.len() > 1 && read <= prompt {
                 (job.events)(Event::Reading(read, prompt));
             }
         }
-        Ok(logits)
+        Ok(hidden)
+    }
+
+    /// The logits of what follows the tokens that were read and those that were not.
+    fn logits(&mut self, unread: &[u32], job: &mut Job<'_>) -> Result<Vec<f32>, ModelError> {
+        let right = job.ahead.right(unread);
+        let unsure = job.ahead.unsure();
+        job.ahead.confirm(right);
+        let new = unread.get(right..).unwrap_or_default();
+        if !new.is_empty() {
+            self.forget_after(self.read.len() - (unsure - right));
+            let most = self.setup.window - self.read.len();
+            let room = most.min(CHUNK).saturating_sub(new.len());
+            let guess = job.ahead.guess(&self.read, new, room);
+            let hidden = self.feed(&[new, &guess].concat(), job)?;
+            job.ahead.was_read(guess, hidden);
+            self.passes += 1;
+        }
+        let logits = job.ahead.last().map(|(hidden, row)| {
+            let logits = self.network.logits(hidden, row)?;
+            logits.to_vec1()
+        });
+        let logits = logits.unwrap_or_else(|| Ok(Vec::new()));
+        logits.map_err(|e| failed(&self.setup.path, &e, job.stop))
     }
 
     /// Draws the next token after reading what was not read yet.
@@ -301,7 +321,7 @@ impl Engine {
         constraint: Option<&mut Constraint>,
         job: &mut Job<'_>,
     ) -> Result<u32, ModelError> {
-        let logits = self.feed(unread, true, job)?;
+        let logits = self.logits(unread, job)?;
         unread.clear();
         let mask = constraint.map(Constraint::allowed).transpose()?;
         job.doubts.count(job.part, &logits, mask.as_ref());

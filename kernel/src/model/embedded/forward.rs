@@ -32,6 +32,8 @@ pub(super) fn stopped() -> Error {
 
 /// Rows that are read at once. Larger is hardly faster, and later to cancel.
 pub(super) const CHUNK: usize = 128;
+/// Rows from which on candle may have a better way than to multiply them with several weights in one go.
+const MANY: usize = 32;
 
 /// A loaded model and the sequence it has read.
 pub(super) struct Network {
@@ -86,10 +88,13 @@ fn forward<const N: usize>(linears: [&Linear; N], x: &Tensor) -> Result<[Tensor;
     let singles = linears.iter().map(|linear| linear.single.as_deref());
     let ys = match singles.collect::<Option<Vec<_>>>().filter(|_| is_row) {
         Some(weights) => single::products(&weights, x)?,
-        None => {
-            let ys = linears.iter().map(|linear| linear.weight.forward(x));
-            ys.collect::<Result<_>>()?
-        }
+        None => match together(&linears, x)? {
+            Some(ys) => ys,
+            None => {
+                let ys = linears.iter().map(|linear| linear.weight.forward(x));
+                ys.collect::<Result<_>>()?
+            }
+        },
     };
     let ys = linears
         .iter()
@@ -101,6 +106,21 @@ fn forward<const N: usize>(linears: [&Linear; N], x: &Tensor) -> Result<[Tensor;
     let ys: Vec<_> = ys.collect::<Result<_>>()?;
     ys.try_into()
         .map_err(|_| Error::Msg("a product was left out".into()))
+}
+
+/// The products of a few rows with several weights, where candle can make them in one go: the rows are
+/// quantised once, and the threads meet once.
+fn together(linears: &[&Linear], x: &Tensor) -> Result<Option<Vec<Tensor>>> {
+    let rows: usize = x.dims().iter().rev().skip(1).product();
+    let weights = linears.iter().map(|linear| match &linear.weight {
+        QMatMul::QTensor(weight) => Some(weight.as_ref()),
+        QMatMul::Tensor(_) | QMatMul::TensorF16(_) => None,
+    });
+    let weights = weights.collect::<Option<Vec<_>>>();
+    match weights.filter(|weights| weights.len() > 1 && rows < MANY) {
+        Some(weights) => QTensor::gemv_fused_shared_lhs(&weights, x),
+        None => Ok(None),
+    }
 }
 
 impl Network {
@@ -140,15 +160,7 @@ impl Network {
         self.length = self.length.min(length);
     }
 
-    /// Reads up to [`CHUNK`] tokens, and gives the logits of what follows the last of them.
-    pub(super) fn read(&mut self, tokens: &[u32], stop: Stop<'_>) -> Result<Tensor> {
-        let hidden = self.advance(tokens, stop)?;
-        let last = hidden.i((.., tokens.len() - 1.., ..))?.contiguous()?;
-        let last = rms_norm(&last, &self.norm, self.shape.epsilon)?;
-        self.output.forward(&last)?.flatten_all()
-    }
-
-    /// Reads up to [`CHUNK`] tokens.
+    /// Reads up to [`CHUNK`] tokens, and gives what the layers made of each, `[1, tokens, width]`.
     pub(super) fn advance(&mut self, tokens: &[u32], stop: Stop<'_>) -> Result<Tensor> {
         let (start, count) = (self.length, tokens.len());
         let end = start + count;
@@ -174,6 +186,13 @@ impl Network {
         }
         self.length = end;
         Ok(x)
+    }
+
+    /// The logits of what follows the token of that row of what [`Network::advance`] gave.
+    pub(super) fn logits(&self, hidden: &Tensor, row: usize) -> Result<Tensor> {
+        let row = hidden.i((.., row..=row, ..))?.contiguous()?;
+        let row = rms_norm(&row, &self.norm, self.shape.epsilon)?;
+        self.output.forward(&row)?.flatten_all()
     }
 
     /// Keys and values of the first `length` tokens, layer by layer, as 16-bit floats.

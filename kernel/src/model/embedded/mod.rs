@@ -10,6 +10,7 @@
 //! `state` keeps what was read for later processes, `engine` makes a reply of all that, and
 //! `worker` gives it a thread of its own.
 
+mod ahead;
 mod attention;
 mod constrain;
 mod doubt;

@@ -7,7 +7,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{constrain::Constraints, engine::*, prompt::*, tokens::*, *};
+use super::{
+    constrain::Constraints,
+    engine::*,
+    forward::{CHUNK, Network},
+    prompt::*,
+    tokens::*,
+    *,
+};
 use crate::{
     label::Label,
     model::{
@@ -306,6 +313,42 @@ fn without_tools_the_reply_is_text() {
     assert!(!reply.text.is_empty());
     assert_eq!(streamed, reply.text);
     assert!(reply.calls.is_empty());
+}
+
+/// What the model writes after a prompt, one token at a time, and nothing read before it is written.
+fn written_one_by_one(prompt: &Prompt, count: usize) -> Vec<u32> {
+    let gguf = Gguf::open(&test_model(), Detail::Full).unwrap();
+    let shape = Dimensions::of(&gguf).unwrap();
+    let mut network = Network::load(&gguf, shape, 2048, &|| false).unwrap();
+    let (stable, rest) = prompt.tokens.split_at(prompt.stable);
+    for chunk in stable.chunks(CHUNK) {
+        network.advance(chunk, &|| false).unwrap();
+    }
+    network.round().unwrap();
+    let (mut unread, mut written) = (rest.to_vec(), Vec::new());
+    while written.len() < count {
+        let hidden = network.advance(&unread, &|| false).unwrap();
+        let logits = network.logits(&hidden, unread.len() - 1).unwrap();
+        let logits: Vec<f32> = logits.to_vec1().unwrap();
+        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+        unread = vec![best.unwrap() as u32];
+        written.extend(&unread);
+    }
+    written
+}
+
+#[test]
+fn what_is_read_ahead_is_what_is_written_and_changes_no_token() {
+    const COUNT: usize = 48;
+    let colours = "red, green, blue, cyan, pink, brown, black, white, grey, gold, lime, navy";
+    let text = format!("Say this three times: {colours}.\n{colours}.\n{colours}.");
+    let asked = request(vec![system(), user(&text)], vec![], COUNT as u32);
+    let mut engine = engine(None);
+    let reply = ask(&mut engine, &asked);
+    let expected = written_one_by_one(&prompt(&asked), COUNT);
+    assert_eq!(reply.text, spell(&vocabulary(), &expected));
+    assert_eq!(reply.usage.output, COUNT as u64);
+    assert!(engine.passes < COUNT as u32 / 2, "{} passes", engine.passes);
 }
 
 #[test]

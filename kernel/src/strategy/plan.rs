@@ -3,32 +3,20 @@
 //! An item ends with evidence: it is done only after a call that succeeded since it was begun, and the
 //! event names that call. Finishing with open items is sent back, once. A plan that is rewritten again
 //! and again while nothing is done is barred, and then given up.
-//!
-//! A small model that may rewrite its plan does little else. It writes one, and the machine ticks off an item
-//! for each call that succeeds.
+//! A small model is not asked for one ([`is_able`](super::is_able)).
 
 use std::collections::BTreeMap;
 
-use super::is_able;
 use crate::{
-    event::{CallOutcome, Event, PlanItem, PlanStatus, Refusal, Setup, Strategy},
+    event::{CallOutcome, PlanItem, PlanStatus, Refusal, Strategy},
     label::Label,
     model::CallId,
     run::{State, Turn},
 };
 
-/// What a model is told that is to work by a plan.
-pub(super) fn told(setup: &Setup) -> &'static str {
-    match is_able(&setup.model) {
-        true => TOLD,
-        false => TOLD_SMALL,
-    }
-}
-
+/// What the model is told that is to work by a plan.
 pub(super) const TOLD: &str = "Work by a plan: first list the parts of the task with update_plan. Then \
 do one part after the other, and tick each off once a call has done it.";
-const TOLD_SMALL: &str = "Work by a plan: first list the parts of the task with update_plan. Then \
-do one part after the other.";
 /// Rewritings in a row, with nothing done in between, after which the plan is not rewritten again.
 pub(super) const IDLE_TO_BAR: u32 = 3;
 
@@ -41,7 +29,6 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// The plan was changed by a call of the model's, or by the machine because of one.
     pub(super) fn planned(&mut self, plan: &[PlanItem], by: Option<CallId>) {
         self.idle += 1;
         let Some(by) = by else { return };
@@ -109,19 +96,6 @@ fn evidence(state: &State, item: &PlanItem) -> Option<CallId> {
         .work
         .success
         .filter(|call| begun.is_none_or(|begun| *call > begun))
-}
-
-/// The plan with the next item ticked off, if a call has succeeded since it was begun.
-pub(super) fn ticked(state: &State) -> Option<Event> {
-    let mut plan = state.plan.clone();
-    let mut open = plan.iter_mut().filter(|item| !item.is_done());
-    let item = open.next()?;
-    item.evidence = Some(evidence(state, item)?);
-    item.status = PlanStatus::Done;
-    if let Some(next) = open.next() {
-        next.status = PlanStatus::Active;
-    }
-    Some(Event::PlanChanged { plan })
 }
 
 fn left(plan: &[PlanItem]) -> String {

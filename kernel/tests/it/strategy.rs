@@ -92,17 +92,16 @@ fn changes(events: &[Event]) -> Vec<(Strategy, String)> {
     changes.collect()
 }
 
-/// Of each request, the tools that the reply might call. What the model says of itself may be another's.
+/// Of each request, the tools that the reply might call.
 struct Asked {
     model: Arc<dyn Model>,
-    profile: ModelProfile,
     choices: Arc<std::sync::Mutex<Vec<Vec<String>>>>,
 }
 
 #[async_trait]
 impl Model for Asked {
     fn profile(&self) -> &ModelProfile {
-        &self.profile
+        self.model.profile()
     }
 
     async fn reply(&self, request: &Request, deltas: &mut dyn Deltas) -> Result<Reply, ModelError> {
@@ -113,15 +112,9 @@ impl Model for Asked {
 }
 
 fn watched(world: &mut World) -> Arc<std::sync::Mutex<Vec<Vec<String>>>> {
-    let profile = world.driver.model.profile().clone();
-    watched_as(world, profile)
-}
-
-fn watched_as(world: &mut World, profile: ModelProfile) -> Arc<std::sync::Mutex<Vec<Vec<String>>>> {
     let choices = Arc::default();
     let model = Asked {
         model: world.driver.model.clone(),
-        profile,
         choices: Arc::clone(&choices),
     };
     world.model(Arc::new(model));
@@ -267,42 +260,6 @@ async fn an_item_is_done_only_after_a_call_that_did_something_for_it() {
         .collect();
     let done = |text, call: &str| (text, PlanStatus::Done, Some(call.to_owned()));
     assert_eq!(plan, [done("a", "3.0"), done("b", "7.0")]);
-}
-
-#[tokio::test]
-async fn the_plan_of_a_small_model_is_ticked_off_by_the_machine() {
-    let mut world = world(vec![
-        when(
-            "do one part after the other",
-            plan(&[("a", "active"), ("b", "pending"), ("c", "pending")]),
-        ),
-        call("look", "a"),
-        call("send", "b"),
-        finish("early"),
-        when(
-            "open. Do them and tick them off, or finish again and say what is left.\n- c",
-            finish("ok"),
-        ),
-    ]);
-    let profile = ModelProfile {
-        provider: "embedded".into(),
-        native_tools: false,
-        ..world.driver.model.profile().clone()
-    };
-    let choices = watched_as(&mut world, profile);
-    assert_eq!(world.run(by(Choice::Plan)).await, completed("ok"));
-    let state = Machine::fold(&world.entries().await);
-    let evidence = state.state().plan.iter().map(|item| item.evidence);
-    let evidence: Vec<_> = evidence
-        .map(|call| call.map(|call| call.to_string()))
-        .collect();
-    assert_eq!(
-        evidence,
-        [Some("2.0".to_owned()), Some("3.0".to_owned()), None]
-    );
-    let plans = |tools: &Vec<String>| tools.contains(&"update_plan".to_owned());
-    let choices = choices.lock().unwrap();
-    assert_eq!(choices.iter().filter(|tools| plans(tools)).count(), 1);
 }
 
 #[tokio::test]

@@ -28,18 +28,15 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// How many of these tokens, from the first on, were read already.
-    pub(super) fn right(&self, tokens: &[u32]) -> usize {
-        let same = self.guess.iter().zip(tokens).take_while(|(a, b)| a == b);
-        same.count()
-    }
-
-    /// So many tokens of the guess are sure now.
-    pub(super) fn confirm(&mut self, count: usize) {
+    /// These tokens were drawn: how many of them, from the first on, were guessed, and so read already.
+    pub(super) fn confirm(&mut self, drawn: &[u32]) -> usize {
+        let same = self.guess.iter().zip(drawn).take_while(|(a, b)| a == b);
+        let right = same.count();
         if !self.guess.is_empty() {
-            self.guess.drain(..count.min(self.guess.len()));
+            self.guess.drain(..right);
             self.was_right = self.guess.is_empty();
         }
+        right
     }
 
     /// How many of what was read last is no more than a guess.
@@ -116,15 +113,14 @@ mod tests {
         );
         ahead.was_read(guess, hidden.ok());
         assert_eq!(ahead.last().unwrap().1, 1);
-        assert_eq!(ahead.right(&[4, 5, 9]), 2);
-        ahead.confirm(2);
+        assert_eq!(ahead.confirm(&[4, 5, 9]), 2);
         assert_eq!((ahead.unsure(), ahead.last().unwrap().1), (1, 3));
         assert_eq!(
             ahead.guess(&text, &[], 100).len(),
             FEW,
             "not all of it was right"
         );
-        ahead.confirm(1);
+        assert_eq!(ahead.confirm(&[6]), 1);
         assert_eq!((ahead.unsure(), ahead.last().unwrap().1), (0, 4));
         assert_eq!(ahead.guess(&text, &[], 100).len(), MANY);
         assert_eq!(ahead.guess(&text, &[], 2).len(), 2);

@@ -293,12 +293,10 @@ impl Engine {
 
     /// The logits of what follows the tokens that were read and those that were not.
     fn logits(&mut self, unread: &[u32], job: &mut Job<'_>) -> Result<Vec<f32>, ModelError> {
-        let right = job.ahead.right(unread);
-        let unsure = job.ahead.unsure();
-        job.ahead.confirm(right);
+        let right = job.ahead.confirm(unread);
         let new = unread.get(right..).unwrap_or_default();
         if !new.is_empty() {
-            self.forget_after(self.read.len() - (unsure - right));
+            self.forget_after(self.read.len() - job.ahead.unsure());
             let most = self.setup.window - self.read.len();
             let room = most.min(CHUNK).saturating_sub(new.len());
             let guess = job.ahead.guess(&self.read, new, room);

@@ -89,7 +89,7 @@
       if (!/[*?\[{]/.test(glob)) {
         const there = stat(glob);
         if (there === null) throw new Error(`there is no folder ${glob}${there_are()}`);
-        if (!there.folder) throw new TypeError(`${glob} is a file, and list gives the paths of a folder: lines(${JSON.stringify(glob)}) gives its lines`);
+        if (!there.folder) return text.lines(glob);
         return files({ path: glob, recursive: true });
       }
       const [, above] = /^\/?([^*?\[{]+)\//.exec(glob) ?? [];
@@ -155,7 +155,14 @@
     for (const path of paths) {
       const had = content(path);
       const places = [...had.matchAll(pattern)].length;
-      if (places === 0) continue;
+      if (places === 0) {
+        const spaced = otherwise_spaced(path, had, old, then);
+        if (spaced !== null) {
+          count++;
+          ask("write", { path, text: spaced });
+        }
+        continue;
+      }
       count++;
       const replacement = typeof then === "function" || old instanceof RegExp ? then : () => text_of(then, path);
       const once = all ? pattern : new RegExp(pattern.source, pattern.flags.replace("g", ""));
@@ -165,13 +172,29 @@
     if (count === 0) throw new Error(`${show(paths.length === 1 ? paths[0] : path)} has no ${show_of(old)}${paths.length === 1 ? near(paths[0], old) : ""}`);
     return count;
   }
+  // With the one place changed that says `old` but for its white space, which stays what it is; null if there is none, or
+  // if there are several, or if the words that come in its stead are more or less, so that it is not known what is between.
+  function otherwise_spaced(path, had, old, then) {
+    if (typeof old !== "string" || typeof then !== "string") return null;
+    const [before, after] = [old, text_of(then, path)].map((text) => text.trim().split(/\s+/));
+    if (before.length < 2 || before.length !== after.length) return null;
+    const places = [...had.matchAll(new RegExp(before.map(literal).join("(\\s+)"), "g"))];
+    if (places.length !== 1) return null;
+    const [[found, ...spaces]] = places;
+    const put = after.map((word, at) => word + (spaces[at] ?? "")).join("");
+    return had.replace(found, () => put);
+  }
   function show_of(old) {
     return old instanceof RegExp ? String(old) : JSON.stringify(old);
   }
   function pattern_of(old) {
     if (old instanceof RegExp) return old.global ? old : new RegExp(old.source, `${old.flags}g`);
     if (typeof old !== "string" || old === "") throw new TypeError(`replace(path, before, after) takes two texts, and before is ${show(old)}`);
-    return new RegExp(old.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "g");
+    return new RegExp(literal(old), "g");
+  }
+  // A text as a pattern that it alone matches.
+  function literal(text) {
+    return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   }
   function lines_with(had, pattern) {
     const found = had.split("\n").map((line, at) => [at + 1, line.trim()]).filter(([, line]) => pattern.test(line));

@@ -1,5 +1,5 @@
-//! Calls by which a small model goes astray, as far as the words of its task tell: it takes a file whose name is
-//! like that of the one that it was given, or writes down what it was only asked.
+//! Calls by which a small model goes astray, as far as the words of its task tell: it takes another file than the one
+//! that it was given, or writes down what it was only asked.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,8 @@ fn is_led(state: &State) -> bool {
     state.setup.as_ref().is_some_and(is_small) && !state.is_conversation()
 }
 
-/// A file that is there and that the task names, and one with a name like it that a program takes in its place.
+/// A file that is there and that the task names, and one that a program takes in its place: one with a name like it, or
+/// one of which the task does not speak.
 fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str, &'a str)> {
     let there: BTreeSet<&str> = file_names::in_text(files).map(last).collect();
     let is_there = |path: &&str| there.contains(last(path));
@@ -65,7 +66,19 @@ fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str
     let mut unasked = taken.into_iter().filter(|path| !task.contains(last(path)));
     unasked.find_map(|taken| {
         let like = |named: &&&str| are_alike(last(named), last(taken));
-        named.iter().find(like).map(|named| (*named, taken))
+        let in_place_of = named.iter().find(like);
+        let spoken_of = is_spoken_of(task, taken);
+        let in_place_of = in_place_of.or(named.first().filter(|_| !spoken_of));
+        in_place_of.map(|named| (*named, taken))
+    })
+}
+
+/// Whether a task has a word for a file: the name of a folder that it is in, or its own without its ending.
+fn is_spoken_of(task: &str, path: &str) -> bool {
+    let task = task.to_lowercase();
+    let mut names = path.split('/').map(|name| name.split('.').next());
+    names.any(|name| {
+        name.is_some_and(|name| !name.is_empty() && task.contains(&name.to_lowercase()))
     })
 }
 
@@ -106,11 +119,16 @@ mod tests {
                 "const old = csv(\"members-2022.csv\"), all = csv('members.csv')",
                 false,
             ),
-            ("read(\"notes.md\")", false),
+            ("read(\"notes.md\")", true),
+            ("read(\"old/report.md\")", true),
             ("list().length", false),
             ("csv(\"members-2023.csv\").length", false),
         ] {
             assert_eq!(mistaken(task, program, FILES).is_some(), is, "{program}");
+        }
+        let spoken = "Add what the notes say, and the old reports, to members.csv.";
+        for program in ["read(\"notes.md\")", "read(\"old/report.md\")"] {
+            assert_eq!(mistaken(spoken, program, FILES), None, "{program}");
         }
         let both = "Which rows of members.csv are not in members-2022.csv?";
         assert_eq!(mistaken(both, "csv(\"members-2022.csv\")", FILES), None);

@@ -14,8 +14,7 @@ use crate::{
 /// Bytes of the diffs that are told with an outcome.
 const DIFF: usize = 1500;
 /// What is said where changes are left out.
-const WITHHELD: &str =
-    "(Nothing was changed, as the task asks for none: answer with what is above.)";
+const WITHHELD: &str = "(Say that as the answer.)";
 /// Changed files that are told of one by one.
 const SHOWN: usize = 20;
 

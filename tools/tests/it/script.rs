@@ -388,6 +388,47 @@ async fn all_places_of_a_text_are_replaced_and_one_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
+async fn a_text_whose_white_space_is_another_is_replaced_where_it_is_clear_what_stands_between() {
+    let scripts = scripts();
+    let json = "{\n  \"banner\": {\n    \"news\": true,\n    \"beta\": true\n  }\n}\n";
+    scripts.bench.put("app.json", json);
+    scripts.bench.put("twice.txt", "a  b\na\tb\n");
+    let before = r#"'"banner": { "news": true, "beta": true }'"#;
+    let told = scripts
+        .told(
+            1,
+            &format!(
+                "replace('app.json', {before}, {})",
+                before.replace("beta\": true", "beta\": $&")
+            ),
+        )
+        .await;
+    assert_eq!(
+        scripts.bench.get("app.json"),
+        json.replace("\"beta\": true", "\"beta\": $&"),
+        "{told}"
+    );
+    let more =
+        "replace('app.json', '\"news\": true, \"beta\":', '\"news\": true, \"old\": 1, \"beta\":')";
+    for (number, script) in [(2, more), (3, "replace('twice.txt', 'a b', 'c d')")] {
+        let told = scripts.told(number, script).await;
+        assert!(told.contains(" has no "), "{told}");
+    }
+    assert_eq!(scripts.bench.get("twice.txt"), "a  b\na\tb\n");
+}
+
+#[tokio::test]
+async fn a_list_of_a_folder_is_its_files_and_one_of_a_file_its_lines() {
+    let scripts = scripts();
+    scripts.bench.put("a/b.txt", "one\ntwo\n");
+    let told = scripts.told(1, "print(list('a'), list('a/b.txt'))").await;
+    assert!(
+        told.starts_with("[\"a/b.txt\"] [\"one\",\"two\"]"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn patterns_and_folders_mean_what_they_can_only_mean() {
     let scripts = scripts();
     for path in ["a.log", "b.log", "notes.txt", "old/c.log", "x.tmp"] {

@@ -157,11 +157,16 @@ impl Blocks {
             kinds.push("answer".to_owned());
             let _ = writeln!(rules, "answer: \"{ANSWER} \" TEXT");
         }
+        // Where it may not answer, a small model writes its answer into a program.
+        let begins = match self.finish {
+            Some(_) => "",
+            None => "([^A\\n]|A[^N\\n])",
+        };
         // A program ends with the first fence that begins a line.
         format!(
             "start: SENTENCE \"\\n\" ({})\n{rules}\
              SENTENCE: /[^\\n`]{{1,{SENTENCE}}}/\n\
-             program[lazy]: /(.|\\n)*\\n{FENCE}/\n\
+             program[lazy]: /{begins}(.|\\n)*\\n{FENCE}/\n\
              TEXT: /[^\\n ](.|\\n)*/\n",
             kinds.join(" | ")
         )

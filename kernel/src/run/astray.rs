@@ -73,12 +73,15 @@ fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str
     })
 }
 
-/// Whether a task has a word for a file: the name of a folder that it is in, or its own without its ending.
+/// Whether a task has a word for a file: the beginning of the name of a folder that it is in, or of its own.
 fn is_spoken_of(task: &str, path: &str) -> bool {
+    const BEGINNING: usize = 4;
     let task = task.to_lowercase();
-    let mut names = path.split('/').map(|name| name.split('.').next());
+    let path = path.to_lowercase();
+    let mut names = path.split('/').filter_map(|name| name.split('.').next());
     names.any(|name| {
-        name.is_some_and(|name| !name.is_empty() && task.contains(&name.to_lowercase()))
+        let beginning: String = name.chars().take(BEGINNING).collect();
+        !beginning.is_empty() && task.contains(&beginning)
     })
 }
 
@@ -126,7 +129,7 @@ mod tests {
         ] {
             assert_eq!(mistaken(task, program, FILES).is_some(), is, "{program}");
         }
-        let spoken = "Add what the notes say, and the old reports, to members.csv.";
+        let spoken = "Add what the note says, and the old reports, to members.csv.";
         for program in ["read(\"notes.md\")", "read(\"old/report.md\")"] {
             assert_eq!(mistaken(spoken, program, FILES), None, "{program}");
         }

@@ -216,7 +216,6 @@ async fn a_script_that_fails_changes_nothing_and_says_where() {
             &["line 2", "missing.txt"][..],
         ),
         ("list('old')", &["no folder old"][..]),
-        ("list('a.txt')", &["a.txt is a file"][..]),
         ("list('/old/*.txt').length", &["no folder old"][..]),
         (
             "require('child_process')",

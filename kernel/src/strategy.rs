@@ -25,7 +25,7 @@ use crate::{
     tool::{Control, ToolSpec, Toolbox},
 };
 
-/// Why a small model reacts, whatever was asked for.
+/// Why a small model reacts where a plan is asked for, or a choice of its own.
 const STEP_BY_STEP: &str = "a small model does best step by step";
 /// Steps left of the budget at which a plan is no longer kept.
 const STEPS_TO_WRAP_UP: u32 = 3;

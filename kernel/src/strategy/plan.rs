@@ -3,6 +3,7 @@
 //! An item ends with evidence: it is done only after a call that succeeded since it was begun, and the
 //! event names that call. Finishing with open items is sent back, once. A plan that is rewritten again
 //! and again while nothing is done is barred, and then given up.
+//!
 //! A small model is not asked for one: it works step by step.
 
 use std::collections::BTreeMap;

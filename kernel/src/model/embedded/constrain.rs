@@ -8,7 +8,7 @@ use std::{
 
 use llguidance::{Matcher, ParserFactory, api::TopLevelGrammar};
 use serde_json::{Value, json};
-use toktrie::{SimpleVob, TokEnv};
+use toktrie::{InferenceCapabilities, SimpleVob, TokEnv};
 
 use super::tokens::{Tokens, Vocabulary};
 use crate::{
@@ -21,6 +21,11 @@ use crate::{
 
 /// Tool lists whose compiled constraint is kept.
 const KEPT: usize = 8;
+
+/// What most tokens are where a text goes on, so that they need no look one by one: the line of a program; and
+/// what may stand in a sentence and in a string of JSON, both of which may be limited in length. Each of them
+/// costs three copies of the vocabulary.
+const SLICES: [&str; 2] = [r"[^\n]+", r#"[^"\\`\x00-\x1F\x7F]{1,30}"#];
 
 /// How a text ends after which no quotation was about to begin.
 const ENDS: &str = r"[^\s(\[{=:,]$";
@@ -35,7 +40,9 @@ impl Constraints {
     /// For this vocabulary.
     pub(super) fn new(tokens: &Arc<Tokens>) -> Result<Self, ModelError> {
         let environment: TokEnv = Arc::new(Vocabulary(Arc::clone(tokens)));
-        let mut factory = ParserFactory::new_simple(&environment).map_err(unusable)?;
+        let slices: Vec<String> = SLICES.map(str::to_owned).into();
+        let can = InferenceCapabilities::default();
+        let mut factory = ParserFactory::new(&environment, can, &slices).map_err(unusable)?;
         factory.quiet();
         Ok(Self {
             factory,

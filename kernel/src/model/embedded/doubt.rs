@@ -2,25 +2,23 @@
 
 use toktrie::SimpleVob;
 
-use super::sample::candidates;
+use super::sample::{NEGLIGIBLE, best, candidates};
 
 /// The entropy of the next token among those allowed, in nats: 0 where one is certain, at most the logarithm
 /// of their number. Of the model's own distribution, whatever the temperature it is drawn with.
 pub(super) fn entropy(logits: &[f32], allowed: Option<&SimpleVob>) -> f32 {
-    let best =
-        candidates(logits, allowed).fold(f32::NEG_INFINITY, |best, (_, logit)| best.max(logit));
-    // H = ln Z - Σ p·x, with x the logit below the best one, and Z the sum of exp x.
+    let Some((_, best)) = best(logits, allowed) else {
+        return 0.0;
+    };
+    // H = ln Z - Σ p·x, with x the logit below the best one, and Z the sum of exp x, which is 1 or more.
     let (mut total, mut mean) = (0.0f64, 0.0f64);
-    for (_, logit) in candidates(logits, allowed) {
+    for (_, logit) in candidates(logits, allowed, best - NEGLIGIBLE) {
         let x = f64::from(logit - best);
         let weight = x.exp();
         total += weight;
         mean += weight * x;
     }
-    match total > 0.0 {
-        true => (total.ln() - mean / total).max(0.0) as f32,
-        false => 0.0,
-    }
+    (total.ln() - mean / total).max(0.0) as f32
 }
 
 /// What a token of a step is a part of.

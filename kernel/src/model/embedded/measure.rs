@@ -8,7 +8,7 @@ use super::{Options, engine::Engine, setup};
 use crate::{
     label::Label,
     model::{Message, ModelError, Request, Sampling, Usage},
-    tool::{Effect, ToolSpec},
+    tool::{Control, Effect, ToolSpec},
 };
 
 /// Words of a text like that of a step with its tools, which is some more tokens.
@@ -141,7 +141,8 @@ impl Measured {
     /// # Errors
     /// What the model itself runs into.
     pub fn figures(&mut self, short: Speed, long: Option<Speed>) -> Result<Figures, ModelError> {
-        let task = "Read the first 10 lines of the file notes.txt.";
+        let task =
+            "Show the first 10 lines of notes.txt, and the longest line of each of its parts.";
         let step = self.ask(&request(&[task], &tools(), 120))?;
         let step_ms = step.total_ms.saturating_sub(step.first_token_ms);
         Ok(Figures {
@@ -209,32 +210,30 @@ fn text(words: usize) -> String {
     words.join(" ")
 }
 
+/// A tool that takes a program, as those have that this model works with, and the one that ends a run.
 fn tools() -> [ToolSpec; 2] {
-    let tool = |name: &str, description: &str, input| {
-        ToolSpec::new(name, description, input, Effect::Pure)
+    let takes = |name: &str, text| {
+        serde_json::json!({
+            "type": "object",
+            "properties": {name: text},
+            "required": [name],
+        })
     };
-    let path = serde_json::json!({"type": "string"});
-    let number = serde_json::json!({"type": "integer"});
-    [
-        tool(
-            "read_file",
-            "Reads the first lines of a file.",
-            serde_json::json!({
-                "type": "object",
-                "properties": {"path": path, "lines": number},
-                "required": ["path", "lines"],
-            }),
-        ),
-        tool(
-            "finish",
-            "Ends the task with an answer.",
-            serde_json::json!({
-                "type": "object",
-                "properties": {"answer": path},
-                "required": ["answer"],
-            }),
-        ),
-    ]
+    let program = serde_json::json!({"type": "string", "contentMediaType": "text/javascript"});
+    let script = ToolSpec::new(
+        "run_script",
+        "Runs a program. `lines(path)` gives the lines of a file, `print(value)` shows a value.",
+        takes("script", program),
+        Effect::Pure,
+    );
+    let finish = ToolSpec::new(
+        "finish",
+        "Ends the task with an answer.",
+        takes("answer", serde_json::json!({"type": "string"})),
+        Effect::Pure,
+    );
+    let control = Some(Control::Finish);
+    [script, ToolSpec { control, ..finish }]
 }
 
 /// A line of the kernel's account of this process, in bytes.

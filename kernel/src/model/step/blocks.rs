@@ -158,15 +158,18 @@ impl Blocks {
             let _ = writeln!(rules, "answer: \"{ANSWER} \" TEXT");
         }
         // Where it may not answer, a small model writes its answer into a program.
-        let begins = match self.finish {
+        let first = match self.finish {
             Some(_) => "",
-            None => "([^A\\n]|A[^N\\n])",
+            None => " & ~/AN[^\\n]*/",
         };
-        // A program ends with the first fence that begins a line.
+        // A program ends with the first fence that begins a line. Line by line, as what may stand in the middle
+        // of one is known without a look at every token.
         format!(
             "start: SENTENCE \"\\n\" ({})\n{rules}\
              SENTENCE: /[^\\n`]{{1,{SENTENCE}}}/\n\
-             program[lazy]: /{begins}(.|\\n)*\\n{FENCE}/\n\
+             program: FIRST? (\"\\n\" LINE?)* \"\\n\" \"{FENCE}\"\n\
+             FIRST: LINE{first}\n\
+             LINE: /`{{0,2}}[^`\\n][^\\n]*|`{{1,2}}/\n\
              TEXT: /[^\\n ](.|\\n)*/\n",
             kinds.join(" | ")
         )

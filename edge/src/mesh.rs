@@ -13,5 +13,5 @@ pub mod watch;
 pub mod wire;
 
 pub use config::{MeshConfig, MeshError, secret};
-pub(crate) use node::network;
 pub use node::{Node, OnNews, Warning};
+pub(crate) use node::{hear, network, open};

@@ -13,7 +13,9 @@ use std::{
 use gpak_kernel::identity::{PublicKey, SecretKey};
 use zenoh::{
     Session, Wait as _,
+    pubsub::Publisher,
     qos::{CongestionControl, Priority},
+    sample::{Locality, Sample},
 };
 
 use super::{
@@ -26,7 +28,7 @@ use crate::{
     reflex::{
         clock::{after, now, sleep_until},
         realtime,
-        verdict::Hazard,
+        verdict::{Hazard, HazardKind},
     },
 };
 
@@ -62,12 +64,20 @@ struct Heard {
 
 struct Voice {
     session: Session,
+    subjects: Subjects,
     key: SecretKey,
     epoch: u64,
     sequence: AtomicU64,
     warnings: Mutex<Vec<Warning>>,
     presence: Mutex<Presence>,
     telemetry: Mutex<Option<Telemetry>>,
+}
+
+/// Where a node speaks. They are declared, so that the network knows who listens before anything is said.
+struct Subjects {
+    hazards: Vec<(HazardKind, Publisher<'static>)>,
+    presence: Publisher<'static>,
+    telemetry: Publisher<'static>,
 }
 
 /// A node, until it is dropped.
@@ -88,26 +98,18 @@ impl Node {
     pub fn join(config: &MeshConfig, on_news: OnNews) -> Result<Self, MeshError> {
         let failed = |why: zenoh::Error| MeshError::Network(why.to_string());
         let key = config.secret()?;
-        let network = network(&config.listen, &config.connect).and_then(low_latency);
-        let session = zenoh::open(network.map_err(failed)?)
-            .wait()
-            .map_err(failed)?;
+        let session = open(&config.listen, &config.connect).map_err(failed)?;
         let heard = Arc::new(Mutex::new(Heard {
             watch: Watch::new(key.public(), &config.trusted),
             on_news,
         }));
         for subject in ["swarm/hazards/**", "swarm/presence/*", "swarm/telemetry/*"] {
             let heard = heard.clone();
-            session
-                .declare_subscriber(subject)
-                .callback(move |sample| {
-                    RAISED.with(|()| {});
-                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                    heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes());
-                })
-                .background()
-                .wait()
-                .map_err(failed)?;
+            let take = move |sample: &Sample| {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes());
+            };
+            hear(&session, subject, take).map_err(failed)?;
         }
         let presence = Presence {
             name: config.name.clone(),
@@ -116,6 +118,7 @@ impl Node {
             mode: "rests".to_owned(),
         };
         let voice = Arc::new(Voice {
+            subjects: Subjects::declare(&session, &key.public()).map_err(failed)?,
             session,
             key,
             epoch: unix_ms(),
@@ -243,8 +246,27 @@ impl Heard {
     }
 }
 
+impl Subjects {
+    fn declare(session: &Session, key: &PublicKey) -> zenoh::Result<Self> {
+        let publisher = |subject: String, priority| {
+            let publisher = session.declare_publisher(subject).express(true);
+            let publisher = publisher.congestion_control(CongestionControl::Drop);
+            publisher.priority(priority).wait()
+        };
+        let hazards = HazardKind::ALL.into_iter().map(|kind| {
+            let publisher = publisher(wire::hazards(kind), Priority::RealTime)?;
+            Ok((kind, publisher))
+        });
+        Ok(Self {
+            hazards: hazards.collect::<zenoh::Result<_>>()?,
+            presence: publisher(wire::presence(key), Priority::Data)?,
+            telemetry: publisher(wire::telemetry(key), Priority::DataLow)?,
+        })
+    }
+}
+
 impl Voice {
-    fn say(&self, subject: &str, what: What, priority: Priority) {
+    fn say(&self, subject: &Publisher<'static>, what: What) {
         let said = Said {
             epoch: self.epoch,
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
@@ -253,28 +275,20 @@ impl Voice {
         };
         let sent = wire::seal(&self.key, &said)
             .map_err(|why| why.to_string())
-            .and_then(|bytes| {
-                let put = self
-                    .session
-                    .put(subject, bytes)
-                    .priority(priority)
-                    .express(true);
-                let put = put.congestion_control(CongestionControl::Drop);
-                put.wait().map_err(|why| why.to_string())
-            });
+            .and_then(|bytes| subject.put(bytes).wait().map_err(|why| why.to_string()));
         if let Err(why) = sent {
-            tracing::warn!("nothing is said on {subject}: {why}");
+            tracing::warn!("nothing is said on {}: {why}", subject.key_expr());
         }
     }
 
     fn say_hazard(&self, hazard: &HazardSaid) {
-        let subject = wire::hazards(hazard.kind);
-        self.say(&subject, What::Hazard(hazard.clone()), Priority::RealTime);
+        let of_kind = |(kind, _): &&(HazardKind, _)| *kind == hazard.kind;
+        if let Some((_, subject)) = self.subjects.hazards.iter().find(of_kind) {
+            self.say(subject, What::Hazard(hazard.clone()));
+        }
     }
 
     fn repeat(&self, stop: &AtomicBool) {
-        let subject = wire::presence(&self.key.public());
-        let measured = wire::telemetry(&self.key.public());
         let (mut next, mut beat, mut measure) = (now(), now(), now());
         while !stop.load(Ordering::Acquire) {
             let time = now();
@@ -293,7 +307,7 @@ impl Voice {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .clone();
-                self.say(&subject, What::Presence(presence), Priority::Data);
+                self.say(&self.subjects.presence, What::Presence(presence));
             }
             if time >= measure {
                 measure = after(time, TELEMETRY);
@@ -304,13 +318,34 @@ impl Voice {
                 let telemetry = telemetry.clone();
                 if let Some(telemetry) = telemetry {
                     let what = What::Telemetry(Box::new(telemetry));
-                    self.say(&measured, what, Priority::DataLow);
+                    self.say(&self.subjects.telemetry, what);
                 }
             }
             next = after(next, AGAIN).max(now());
             sleep_until(next);
         }
     }
+}
+
+/// A session of the network that the mesh is on.
+pub(crate) fn open(listen: &[String], connect: &[String]) -> zenoh::Result<Session> {
+    let network = network(listen, connect).and_then(low_latency)?;
+    zenoh::open(network).wait()
+}
+
+/// Calls with what others say on a subject, from the network's own thread, until the session is closed.
+pub(crate) fn hear(
+    session: &Session,
+    subject: &str,
+    heard: impl Fn(&Sample) + Send + Sync + 'static,
+) -> zenoh::Result<()> {
+    let subscriber = session.declare_subscriber(subject);
+    let subscriber = subscriber.allowed_origin(Locality::Remote);
+    let subscriber = subscriber.callback(move |sample| {
+        RAISED.with(|()| {});
+        heard(&sample);
+    });
+    subscriber.background().wait()
 }
 
 /// A peer that listens and connects where it is told to, or finds the others by multicast.

@@ -216,6 +216,7 @@ fn all(bench: &Bench, found: &mut impl FnMut(&Finding)) -> Result<(), BenchError
     }
     measure(&|| hardware::sample_to_stop(bench, 360))?;
     measure(&|| swarm::hazard_to_stop(bench))?;
+    measure(&|| swarm::byte_to_stop(bench))?;
     for death in hardware::DEATHS {
         measure(&|| hardware::death_to_stop(bench, death))?;
     }

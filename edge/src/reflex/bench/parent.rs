@@ -2,17 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{BenchError, swarm::MESH, system};
+use super::{BenchError, swarm::Joined, system};
 use crate::{
     body::hal::Twist,
-    mesh::{MeshConfig, MeshError, Node},
     reflex::{
         clock::{after, now, sleep_until},
         command::{SessionKey, Source},
         launch::{Launch, wait_ready},
         process::Options,
-        shm::{Board, Hazards},
-        verdict::Hazard,
+        shm::Board,
     },
 };
 
@@ -45,7 +43,7 @@ pub fn parent(program: &Path, folder: &Path) -> Result<(), BenchError> {
     if !ready.map_err(system("wait for the reflexes"))? {
         return Err(BenchError::NotStarted);
     }
-    let _node = join(folder, &board)?;
+    let _joined = Joined::join(folder, &board)?;
     let mut commander = board.commander(Source::Mission, session.of(Source::Mission))?;
     let twist = Twist {
         linear_mps: 0.5,
@@ -63,19 +61,4 @@ pub fn parent(program: &Path, folder: &Path) -> Result<(), BenchError> {
         sleep_until(next);
     }
     Ok(())
-}
-
-/// On a mesh, if the folder says so: what is warned of goes to the board from the network's own thread.
-fn join(folder: &Path, board: &Board) -> Result<Option<Node>, BenchError> {
-    let file = folder.join(MESH);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let failed = |why: MeshError| system("join the mesh")(std::io::Error::other(why));
-    let config = MeshConfig::read(&file).map_err(failed)?;
-    let mut writer = board.hazards_writer()?;
-    let heard = Box::new(move |all: &[Hazard], _: Option<(&str, &Hazard)>| {
-        writer.write(&Hazards::new(all));
-    });
-    Node::join(&config, heard).map(Some).map_err(failed)
 }

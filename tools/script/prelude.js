@@ -155,18 +155,12 @@
     for (const path of paths) {
       const had = content(path);
       const places = [...had.matchAll(pattern)].length;
-      if (places === 0) {
-        const spaced = otherwise_spaced(path, had, old, then);
-        if (spaced !== null) {
-          count++;
-          ask("write", { path, text: spaced });
-        }
-        continue;
-      }
-      count++;
       const replacement = typeof then === "function" || old instanceof RegExp ? then : () => text_of(then, path);
       const once = all ? pattern : new RegExp(pattern.source, pattern.flags.replace("g", ""));
-      ask("write", { path, text: had.replace(once, replacement) });
+      const has = places > 0 ? had.replace(once, replacement) : otherwise_spaced(path, had, old, then);
+      if (has === null) continue;
+      count++;
+      ask("write", { path, text: has });
       if (places > 1 && !all) print(`(${path} said ${show_of(old)} in ${places} places: ${lines_with(had, once)}; only the first was changed, and replaceAll changes all)`);
     }
     if (count === 0) throw new Error(`${show(paths.length === 1 ? paths[0] : path)} has no ${show_of(old)}${paths.length === 1 ? near(paths[0], old) : ""}`);

@@ -64,13 +64,14 @@ fn mistaken<'a>(task: &'a str, program: &'a str, files: &str) -> Option<(&'a str
         return None;
     }
     let mut unasked = taken.into_iter().filter(|path| !task.contains(last(path)));
-    unasked.find_map(|taken| {
-        let like = |named: &&&str| are_alike(last(named), last(taken));
-        let in_place_of = named.iter().find(like);
-        let spoken_of = is_spoken_of(task, taken);
-        let in_place_of = in_place_of.or(named.first().filter(|_| !spoken_of));
-        in_place_of.map(|named| (*named, taken))
-    })
+    unasked.find_map(|taken| Some((meant(task, &named, taken)?, taken)))
+}
+
+/// The file among those that a task names in whose place another one is taken. None if that one may well be meant.
+fn meant<'a>(task: &str, named: &[&'a str], taken: &str) -> Option<&'a str> {
+    let like = |named: &&&str| are_alike(last(named), last(taken));
+    let unspoken = || named.first().filter(|_| !is_spoken_of(task, taken));
+    named.iter().find(like).or_else(unspoken).copied()
 }
 
 /// Whether a task has a word for a file: the beginning of the name of a folder that it is in, or of its own.

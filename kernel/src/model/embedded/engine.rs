@@ -16,6 +16,7 @@ use super::{
     doubt::{Doubts, Part},
     forward::{CHUNK, Network, Stop},
     gguf::{Detail, Gguf},
+    heap,
     prompt::{Prompt, Template},
     sample::Sampler,
     shape::Dimensions,
@@ -117,6 +118,8 @@ impl Engine {
         let panicked = |_| gguf.unusable("has a tokenizer that does not work");
         let (tokens, template, constraints) = words.map_err(panicked)??;
         let network = network.map_err(|e| failed(&setup.path, &e, stop))?;
+        drop(gguf);
+        heap::trim();
         Ok(Self {
             setup: setup.clone(),
             network,

@@ -17,6 +17,7 @@ mod doubt;
 mod engine;
 mod forward;
 mod gguf;
+mod heap;
 mod measure;
 mod prompt;
 mod sample;

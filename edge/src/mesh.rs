@@ -14,4 +14,4 @@ pub mod wire;
 
 pub use config::{MeshConfig, MeshError, secret};
 pub use node::{Node, OnNews, Warning};
-pub(crate) use node::{hear, network, open};
+pub(crate) use node::{hear, network, open, publisher};

@@ -248,11 +248,7 @@ impl Heard {
 
 impl Subjects {
     fn declare(session: &Session, key: &PublicKey) -> zenoh::Result<Self> {
-        let publisher = |subject: String, priority| {
-            let publisher = session.declare_publisher(subject).express(true);
-            let publisher = publisher.congestion_control(CongestionControl::Drop);
-            publisher.priority(priority).wait()
-        };
+        let publisher = |subject, priority| publisher(session, subject, priority);
         let hazards = HazardKind::ALL.into_iter().map(|kind| {
             let publisher = publisher(wire::hazards(kind), Priority::RealTime)?;
             Ok((kind, publisher))
@@ -331,6 +327,17 @@ impl Voice {
 pub(crate) fn open(listen: &[String], connect: &[String]) -> zenoh::Result<Session> {
     let network = network(listen, connect).and_then(low_latency)?;
     zenoh::open(network).wait()
+}
+
+/// What speaks on a subject: at once, and not at all to a peer that cannot take it.
+pub(crate) fn publisher(
+    session: &Session,
+    subject: String,
+    priority: Priority,
+) -> zenoh::Result<Publisher<'static>> {
+    let publisher = session.declare_publisher(subject).express(true);
+    let publisher = publisher.congestion_control(CongestionControl::Drop);
+    publisher.priority(priority).wait()
 }
 
 /// Calls with what others say on a subject, from the network's own thread, until the session is closed.

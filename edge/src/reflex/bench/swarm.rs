@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use zenoh::{Session, Wait as _, qos::CongestionControl, sample::Sample};
+use zenoh::{Session, Wait as _, qos::Priority, sample::Sample};
 
 use super::{
     Bench, BenchError, Finding, enter,
@@ -19,7 +19,7 @@ use super::{
     histogram, system,
 };
 use crate::{
-    mesh::{MeshConfig, Node, Warning, hear, open, secret, wire::HazardSaid},
+    mesh::{MeshConfig, Node, Warning, hear, open, publisher, secret, wire::HazardSaid},
     reflex::{
         clock::{after, now, sleep_until},
         command::nanos,
@@ -80,13 +80,14 @@ impl Joined {
 
 /// What the other end makes of a byte by Zenoh alone.
 fn heard(number: u8) -> Hazard {
+    let said = hazard(number.into());
     Hazard {
-        kind: HazardKind::Cliff,
-        stop: true,
-        x_m: f32::from(number) * 1e-5,
-        y_m: 0.0,
-        radius_m: 1.0,
-        until: after(now(), Duration::from_millis(HOLDS_MS)),
+        kind: said.kind,
+        stop: said.stop,
+        x_m: said.x_m,
+        y_m: said.y_m,
+        radius_m: said.radius_m,
+        until: after(now(), Duration::from_millis(said.ttl_ms)),
         peer: 1,
     }
 }
@@ -182,12 +183,8 @@ pub(super) fn byte_to_stop(bench: &Bench) -> Result<Finding, BenchError> {
     let _told = Told::tell(bench, BARE, place.clone())?;
     let rig = Rig::start(bench, 360)?;
     let session = open(&[], &[place]).map_err(on_mesh)?;
-    let publisher = session
-        .declare_publisher(SUBJECT)
-        .express(true)
-        .congestion_control(CongestionControl::Drop)
-        .wait()
-        .map_err(on_mesh)?;
+    let publisher = publisher(&session, SUBJECT.to_owned(), Priority::RealTime);
+    let publisher = publisher.map_err(on_mesh)?;
     let name = "the same by Zenoh alone, unsigned";
     published_to_stop(bench, rig, name, |number| {
         // What is not said does not stop anything, and is counted as lost.
